@@ -1,0 +1,247 @@
+"""The event: what happened to one of a customer's items, and when.
+
+Machines write events, so they are decoded by msgspec straight into `Event`. Inside, an instant is an integer:
+milliseconds since 1970 in UTC. What is wrong with an event is its source's fault: `BadEvent` names the field.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
+EARLIEST = -62135596800000  # 0001-01-01T00:00:00Z, the first instant that RFC 3339 can write
+LATEST = 253402300799999  # 9999-12-31T23:59:59.999Z, the last
+
+Touchpoint = Literal["purchase", "billing", "returns", "service"]
+Fact = Literal[
+    "opened", "reopened", "queued", "assigned", "promised", "informed", "offered", "answered", "customer_replied",
+    "put_on_hold", "resumed", "awaiting_customer", "repeated", "authority_asked", "escalated", "kept", "released",
+    "rejected", "resolved", "asked_if_fixed", "confirmed", "abandoned", "closed", "complained", "praised", "rated",
+    "surprised", "linked", "unlinked", "retracted",
+]  # fmt: skip
+By = Literal["customer", "human", "bot", "system"]
+
+TOUCHPOINTS: tuple[str, ...] = Touchpoint.__args__  # type: ignore[attr-defined]
+FACTS: tuple[str, ...] = Fact.__args__  # type: ignore[attr-defined]
+RANK = {fact: rank for rank, fact in enumerate(FACTS)}
+
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
+Sequence = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class BadEvent(ValueError):
+    """An event that its source must mend. `field` is the field at fault ('' for the record as a whole), `reason` says why."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}" if field else reason)
+        self.field = field
+        self.reason = reason
+
+
+class Event(msgspec.Struct, gc=False):
+    """A fact about an item at a time. `time` and `due` are UTC milliseconds; absent fields are None."""
+
+    id: Id
+    source: Name
+    time: int
+    touchpoint: Touchpoint
+    fact: Fact
+    item: Id
+    customer: Id | None = None
+    about: tuple[Id, ...] | None = None
+    team: Text | None = None
+    owner: Text | None = None
+    by: By | None = None
+    channel: Text | None = None
+    promise: Text | None = None
+    due: int | None = None
+    topic: Text | None = None
+    score: float | None = None
+    scale: float | None = None
+    standard: Text | None = None
+    retracts: Id | None = None
+    sequence: Sequence | None = None
+    synthetic: bool | None = None
+
+
+class WrittenEvent(Event, gc=False):
+    """An event as it stands in a file or a request: its instants are RFC 3339 text until `_finished` turns them."""
+
+    time: str  # type: ignore[assignment]
+    due: str | None = None  # type: ignore[assignment]
+
+
+_decoder = msgspec.json.Decoder(WrittenEvent)
+_plain_decoder = msgspec.json.Decoder()
+
+
+def instant(text: str) -> int:
+    """RFC 3339 text with a zone to UTC milliseconds; what is finer is cut off. Raises ValueError with a remedy."""
+    try:
+        if (
+            text[4] == "-" and text[7] == "-" and text[10] in "Tt " and text[13] == ":" and text[16] == ":"
+            and (text[-1] in "Zz" or (text[-3] == ":" and text[-6] in "+-"))
+            and "," not in text and text[-2] != "."
+        ):  # fmt: skip
+            moment = datetime.fromisoformat(text if text[10] != "t" and text[-1] != "z" else text.upper())
+            found = (moment - EPOCH) // MILLISECOND
+            if EARLIEST <= found <= LATEST:
+                return found
+    except (IndexError, ValueError, OverflowError):
+        pass
+    raise ValueError("write an instant with its zone, such as 2026-03-02T09:00:00Z or 2026-03-02T10:00:00+01:00")
+
+
+def stamp(milliseconds: int) -> str:
+    """UTC milliseconds to RFC 3339 text in UTC; the fraction only where there is one."""
+    milliseconds = min(max(milliseconds, EARLIEST), LATEST)
+    seconds, fraction = divmod(milliseconds, 1000)
+    moment = EPOCH + timedelta(seconds=seconds)
+    text = moment.isoformat()[:19]
+    return f"{text}.{fraction:03d}Z" if fraction else f"{text}Z"
+
+
+def _finished(event: WrittenEvent) -> Event:
+    try:
+        event.time = instant(event.time)  # type: ignore[assignment]
+    except ValueError as error:
+        raise BadEvent("time", str(error)) from None
+    if event.due is not None:
+        try:
+            event.due = instant(event.due)  # type: ignore[assignment]
+        except ValueError as error:
+            raise BadEvent("due", str(error)) from None
+    item = event.item
+    kind = item.find(":")
+    if kind < 1 or kind == len(item) - 1:
+        raise BadEvent("item", "write `kind:id`, such as order:1001")
+    if event.about is not None:
+        for other in event.about:
+            kind = other.find(":")
+            if kind < 1 or kind == len(other) - 1:
+                raise BadEvent("about", "write each item as `kind:id`, such as order:1001")
+    check = _MUST_CARRY.get(event.fact)
+    if check is not None:
+        check(event)
+    if event.score is not None and event.scale is not None and not 0 <= event.score <= event.scale:
+        raise BadEvent("score", "must lie between 0 and scale")
+    return event
+
+
+def _needs(*fields: str) -> Any:
+    def check(event: Event) -> None:
+        for field in fields:
+            if getattr(event, field) is None:
+                raise BadEvent(field, f"a `{event.fact}` event must carry it")
+
+    return check
+
+
+def _needs_a_link(event: Event) -> None:
+    if event.customer is None and not event.about:
+        raise BadEvent("customer", f"a `{event.fact}` event must carry customer or about")
+
+
+def _needs_a_rating(event: Event) -> None:
+    _needs("score", "scale")(event)
+    if not event.scale:
+        raise BadEvent("scale", "must be more than 0")
+
+
+_MUST_CARRY = {
+    "promised": _needs("promise", "due"),
+    "informed": _needs("promise"),
+    "kept": _needs("promise"),
+    "rated": _needs_a_rating,
+    "linked": _needs_a_link,
+    "unlinked": _needs_a_link,
+    "retracted": _needs("retracts"),
+}
+
+
+def decode_event(raw: bytes | str) -> Event:
+    """One canonical event from JSON. Raises BadEvent: not JSON, a field missing or wrong, a key written twice, NUL in a text."""
+    if isinstance(raw, str):
+        raw = raw.encode("utf-8", "surrogatepass")
+    try:
+        event = _decoder.decode(raw)
+        keys = len(_plain_decoder.decode(raw))
+    except msgspec.ValidationError as error:
+        raise _bad(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadEvent("", f"not JSON: {error}") from None
+    except RecursionError:
+        raise BadEvent("", "nested too deeply") from None
+    if keys != raw.count(b'":') or b"\\u0000" in raw or b'" ' in raw or b'"\t' in raw or b'"\n' in raw or b'"\r' in raw:
+        _check_text(raw)
+    return _finished(event)
+
+
+def event_of(mapping: Mapping[str, Any]) -> Event:
+    """One event from its fields, instants as RFC 3339 text. Raises BadEvent."""
+    try:
+        return _finished(msgspec.convert(dict(mapping), WrittenEvent))
+    except msgspec.ValidationError as error:
+        raise _bad(error) from None
+
+
+def _bad(error: msgspec.ValidationError) -> BadEvent:
+    text, _, where = str(error).partition(" - at `$.")
+    if not where and "required field" in text:
+        return BadEvent(text.split("`")[1], "is missing")
+    return BadEvent(where.rstrip("`").partition("[")[0], text)
+
+
+def _check_text(raw: bytes) -> None:
+    """The slow look, taken only when the quick count does not come out: is a key written twice, is there a NUL?"""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in seen:
+                raise BadEvent(key, "is written twice")
+            seen[key] = value
+        return seen
+
+    fields = json.loads(raw, object_pairs_hook=unique)
+    for key, value in fields.items():
+        for text in value if isinstance(value, list) else (value,):
+            if isinstance(text, str) and "\x00" in text and key in Event.__struct_fields__:
+                raise BadEvent(key, "holds a NUL character")
+
+
+_INSTANTS = frozenset(("time", "due"))
+
+
+def canonical(event: Event) -> dict[str, Any]:
+    """The event's known fields in wire form: instants as text in UTC, `by` filled in, absent fields left out."""
+    fields: dict[str, Any] = {}
+    for name in Event.__struct_fields__:
+        value = getattr(event, name)
+        if value is not None:
+            fields[name] = stamp(value) if name in _INSTANTS else list(value) if name == "about" else value
+    fields.setdefault("by", "human")
+    return fields
+
+
+def order_key(event: Event) -> tuple[int, int, int, str, str]:
+    """Where the event stands among others: time, the source's own sequence, the fact's rank, source, id."""
+    return (event.time, event.sequence or 0, RANK[event.fact], event.source, event.id)
+
+
+def smaller(one: Event, other: Event) -> Event:
+    """Of two events with the same source and id, the one that holds: the smaller by time, then by its canonical JSON."""
+    return min(one, other, key=lambda event: (event.time, json.dumps(canonical(event), sort_keys=True)))
+
+
+def same(one: Event, other: Event) -> bool:
+    """Whether two events with the same source and id say the same: then the second is a duplicate, else a conflict."""
+    return one == other or canonical(one) == canonical(other)

@@ -1,0 +1,5 @@
+"""`python -m tribo`."""
+
+from tribo.cli import main
+
+main()

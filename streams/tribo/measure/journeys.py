@@ -1,0 +1,241 @@
+"""Who belongs to whom: which customer has an item, and which items are one journey.
+
+Everything here looks at a whole history at once, because links hold from the beginning and a customer may be learnt late.
+The rules, in the order in which they are applied:
+
+1. `linked` and `unlinked` go first; of several about the same pair the last decides, and an unlinked pair never joins.
+2. Then the plain words of events, in their order: the first customer that claims an item has it, and `about` joins two
+   items unless they already belong to different customers. What is refused here is a conflict, and is counted.
+3. A billing, returns or service item that is about nothing joins the journey of its customer's latest earlier event,
+   if that is less than 30 days before it started.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from tribo_schemas.event import Event, order_key
+
+DAY = 86_400_000
+JOINS_BY_TIME_WITHIN = 30 * DAY
+MOST_ITEMS_JOINED = 1000
+LINKS = frozenset(("linked", "unlinked"))
+
+Key = tuple[int, int, int, str, str]
+
+
+class Groups:
+    """Disjoint sets of names."""
+
+    def __init__(self) -> None:
+        self.parent: dict[str, str] = {}
+
+    def find(self, name: str) -> str:
+        parent = self.parent
+        root = parent.setdefault(name, name)
+        while parent[root] != root:
+            root = parent[root]
+        while parent[name] != root:
+            parent[name], name = root, parent[name]
+        return root
+
+    def union(self, one: str, other: str) -> str:
+        """Join the two sets; returns the root that is left."""
+        one, other = self.find(one), self.find(other)
+        self.parent[other] = one
+        return one
+
+
+class Place:
+    """Where an item stands: its customer, its journey (named by the journey's root), and when it started."""
+
+    __slots__ = ("about", "customer", "journey", "opened", "start", "topic")
+
+    def __init__(self) -> None:
+        self.customer: str | None = None
+        self.journey = ""
+        self.start: Key | None = None
+        self.opened = False
+        self.topic: str | None = None
+        self.about: set[str] = set()
+
+
+class Topology:
+    """The places of all items of a history, and its conflicts."""
+
+    __slots__ = ("conflicts", "journey_ids", "linked_items", "places", "synthetic")
+
+    def __init__(self) -> None:
+        self.places: dict[str, Place] = {}
+        self.journey_ids: dict[str, str] = {}
+        self.synthetic: set[str] = set()
+        self.conflicts = {"customer": 0, "about": 0}
+        self.linked_items: set[str] = set()
+
+
+def effective(events: Iterable[Event]) -> list[Event]:
+    """The events that happened, in order: without `retracted` ones and what they take back.
+
+    A retraction may itself be taken back. Of retractions that take each other back, the latest in order stands.
+    """
+    ordered = sorted(events, key=order_key)
+    retractions = [event for event in ordered if event.fact == "retracted"]
+    if not retractions:
+        return ordered
+    gone = taken_back(retractions)
+    return [event for event in ordered if event.fact != "retracted" and (event.source, event.id) not in gone]
+
+
+def taken_back(retractions: Sequence[Event]) -> set[tuple[str, str]]:
+    """The (source, id) of everything that standing retractions take back, given all retractions in order."""
+    by_name = {(event.source, event.id): event for event in retractions}
+    target = {name: (event.source, event.retracts or "") for name, event in by_name.items()}
+    retractors: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
+    for name, other in target.items():
+        if name != other and other in by_name:
+            retractors[other].add(name)
+    stands: dict[tuple[str, str], bool] = {}
+    undecided = list(by_name)
+    while undecided:
+        left = []
+        for name in undecided:
+            votes = [stands.get(other) for other in retractors[name]]
+            if True in votes:
+                stands[name] = False
+            elif None not in votes:
+                stands[name] = True
+            else:
+                left.append(name)
+        if len(left) == len(undecided):
+            stands[max(left, key=lambda name: order_key(by_name[name]))] = True
+            left = [name for name in left if name not in stands]
+        undecided = left
+    return {target[name] for name, standing in stands.items() if standing and target[name] != name}
+
+
+def topology(events: Sequence[Event], hubs: frozenset[str] = frozenset()) -> Topology:
+    """The places of all items named by `events` (effective, in order). `hubs` are customers and items that join nothing."""
+    result = Topology()
+    places = result.places
+    customers_linked: dict[tuple[str, str], bool] = {}
+    last_linked: dict[str, list[str]] = {}
+    pairs: dict[tuple[str, str], bool] = {}
+    linked_about: list[tuple[str, str]] = []
+    for event in events:
+        place = places.get(event.item)
+        if place is None:
+            place = places[event.item] = Place()
+        if place.topic is None:
+            place.topic = event.topic
+        if event.fact in LINKS:
+            result.linked_items.add(event.item)
+            on = event.fact == "linked"
+            if event.customer is not None:
+                customers_linked[event.item, event.customer] = on
+                last_linked.setdefault(event.item, []).append(event.customer)
+            for other in event.about or ():
+                pairs[_pair(event.item, other)] = on
+                if on:
+                    linked_about.append((event.item, other))
+        elif not place.opened and (event.fact == "opened" or place.start is None):
+            place.start = order_key(event)
+            place.opened = event.fact == "opened"
+
+    groups = Groups()
+    owner: dict[str, str | None] = {}
+
+    def claim(item: str, customer: str) -> None:
+        root = groups.find(item)
+        held = owner.get(root)
+        if held is None:
+            owner[root] = customer
+        elif held != customer:
+            result.conflicts["customer"] += 1
+
+    def join(item: str, other: str) -> None:
+        if item == other or other in hubs or item in hubs:
+            return
+        one, two = groups.find(item), groups.find(other)
+        if one != two:
+            first, second = owner.get(one), owner.get(two)
+            if first is not None and second is not None and first != second:
+                result.conflicts["about"] += 1
+                return
+            root = groups.union(one, two)
+            owner[root] = first if first is not None else second
+        places[item].about.add(other)
+
+    told: set[str] = set()
+    for item, names in last_linked.items():
+        standing = [name for name in names if customers_linked[item, name] and name not in hubs]
+        if standing:
+            claim(item, standing[-1])
+            told.add(item)
+    for item, other in linked_about:
+        if pairs[_pair(item, other)]:
+            join(item, other)
+    claimed: set[tuple[str, str]] = set()
+    for event in events:
+        item = event.item
+        if event.fact in LINKS:
+            continue
+        customer = event.customer
+        if customer is not None and (item, customer) not in claimed:
+            claimed.add((item, customer))
+            if customer not in hubs and customers_linked.get((item, customer), True):
+                claim(item, customer)
+        if event.about:
+            for other in event.about:
+                if (not pairs or pairs.get(_pair(item, other), True)) and other not in places[item].about:
+                    join(item, other)
+
+    by_customer: dict[str, list[tuple[int, str]]] = {}
+    for item, place in places.items():
+        place.customer = owner.get(groups.find(item))
+    joined = groups
+    waiting = [
+        (place.start, item, place)
+        for item, place in places.items()
+        if place.start is not None and not place.about and place.customer is not None
+    ]
+    if len(places) > 1 and waiting:
+        touchpoints: dict[str, str] = {}
+        for event in events:
+            touchpoints.setdefault(event.item, event.touchpoint)
+            customer = places[event.item].customer
+            if customer is not None and event.fact not in LINKS:
+                by_customer.setdefault(customer, []).append((event.time, event.item))
+        barred: dict[str, set[str]] = {}
+        for (one, two), on in pairs.items():
+            if not on:
+                barred.setdefault(one, set()).add(two)
+                barred.setdefault(two, set()).add(one)
+        for start, item, place in sorted(waiting, key=lambda row: row[0]):
+            if touchpoints[item] == "purchase" or start is None or place.customer is None:
+                continue
+            history = by_customer[place.customer]
+            away = {joined.find(other) for other in barred.get(item, ())}
+            for index in range(bisect_left(history, (start[0],)) - 1, -1, -1):
+                time, other = history[index]
+                if other == item or joined.find(other) in away:
+                    continue
+                if start[0] - time < JOINS_BY_TIME_WITHIN:
+                    joined.union(other, item)
+                break
+    firsts: dict[str, tuple[Key, str]] = {}
+    for item, place in places.items():
+        root = place.journey = joined.find(item)
+        if place.start is not None and (root not in firsts or (place.start, item) < firsts[root]):
+            firsts[root] = (place.start, item)
+    for root, (_, item) in firsts.items():
+        result.journey_ids[root] = item
+    for event in events:
+        if event.synthetic:
+            result.synthetic.add(places[event.item].journey)
+    return result
+
+
+def _pair(one: str, other: str) -> tuple[str, str]:
+    return (one, other) if one < other else (other, one)

@@ -1,0 +1,125 @@
+"""`tribo measure`: files in, rows out, in one go and without a ledger."""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tribo.measure.advance import Frontier, fold
+from tribo.measure.standards import Standards
+from tribo.measure.whole import Input, happened, histories, hubs_of
+from tribo.pseudonym import pseudonym
+from tribo_schemas.event import Event
+from tribo_schemas.finding import Finding
+from tribo_schemas.journey import JourneyRow
+
+_json = msgspec.json.Encoder(order="sorted")
+Reader = Callable[[Callable[[Event], None], Callable[[dict[str, Any]], None]], int]
+
+
+def measure_events(
+    events: Sequence[Event], standards: Standards, until: int | None
+) -> tuple[list[JourneyRow], list[Finding], dict[str, int]]:
+    """The rows, standing findings and tallies of a complete input (each event once). The clock ends at `until` (UTC ms),
+    but not before the last event."""
+    left, _ = happened(events)
+    last = max((event.time for event in events), default=0)
+    now = last if until is None else max(until, last)
+    frontier = Frontier(now=now, complete=True)
+    hubs = hubs_of(left)
+    rows: list[JourneyRow] = []
+    findings: list[Finding] = []
+    tally: Counter[str] = Counter()
+    for part in histories(left, hubs):
+        step = fold(part, frontier, standards, hubs)
+        rows += step.journeys
+        findings += step.found
+        tally.update(step.tally)
+    rows.sort(key=lambda row: row.journey)
+    findings.sort(key=lambda finding: finding.id)
+    return rows, findings, dict(tally)
+
+
+def scoreboard(standards: Standards, tally: dict[str, int]) -> list[dict[str, Any]]:
+    """A row per standard, by name: expected, actual and the gap between them."""
+    board = []
+    for name in sorted(standards.names):
+        entry = standards.published(name)
+        met, missed, running, told = (tally.get(f"standard|{name}|{what}", 0) for what in ("met", "missed", "running", "as_told"))
+        actual = round(met / (met + missed), 6) if met + missed else None
+        row: dict[str, Any] = {
+            "name": name,
+            "says": entry.says,
+            "expected": round(entry.objective, 6),
+            "actual": actual,
+            "gap": None if actual is None else round(entry.objective - met / (met + missed), 6),
+            "met": met,
+            "missed": missed,
+            "running": running,
+        }
+        if entry.kind in ("promise", "implied"):
+            row["actual_as_told"] = None if actual is None else round((met + told) / (met + missed), 6)
+        board.append(row)
+    return board
+
+
+def measure(
+    read: Reader, standards: Standards, until: int | None, out: Path, key: bytes | None, began: float | None = None
+) -> dict[str, Any]:
+    """Read everything, measure it, write the five files into `out`, and return the summary.
+
+    `read(take, reject)` hands over each event and each rejected record's row and returns how many records it read.
+    `key` makes customers' pseudonyms; None writes customers as they are.
+    """
+    began = time.perf_counter() if began is None else began
+    gc.disable()  # events and states hold no cycles, and a collection would walk all of them again and again
+    taken = Input()
+    rejects: list[dict[str, Any]] = []
+    records = read(taken.add, rejects.append)
+    events = list(taken.events.values())
+    _, retracted = happened(events)
+    rows, findings, tally = measure_events(events, standards, until)
+    out.mkdir(parents=True, exist_ok=True)
+    _write_lines(out / "journeys.jsonl", (_journey(row, key) for row in rows))
+    _write_lines(out / "findings.jsonl", (finding.row() for finding in findings))
+    _write_lines(out / "rejects.jsonl", rejects)
+    (out / "standards.json").write_text(json.dumps(scoreboard(standards, tally), indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    seconds = time.perf_counter() - began
+    summary = {
+        "records": records,
+        "events": {
+            "applied": len(events) - retracted - sum(event.fact == "retracted" for event in events),
+            "duplicate": taken.duplicates,
+            "conflicting": taken.conflicting,
+            "retracted": retracted,
+        },
+        "rejected": len(rejects),
+        "journeys": len(rows),
+        "findings": dict(sorted(Counter(finding.kind for finding in findings).items())),
+        "conflicts": {kind: tally.get(f"conflict|{kind}", 0) for kind in ("customer", "about")},
+        "seconds": round(seconds, 3),
+        "events_per_second": round(len(events) / seconds) if seconds else 0,
+    }
+    (out / "summary.json").write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n")
+    gc.enable()
+    return summary
+
+
+def _journey(row: JourneyRow, key: bytes | None) -> dict[str, Any]:
+    fields = row.row()
+    if row.customer is not None and key is not None:
+        fields["customer"] = pseudonym(row.customer, key)
+    return fields
+
+
+def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    with path.open("wb") as file:
+        for row in rows:
+            file.write(_json.encode(row) + b"\n")

@@ -1,0 +1,46 @@
+"""Rejects: records that are no event, kept as they came, with the reason. A reject is never a crash and never silent."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import msgspec
+
+KEPT_BYTES = 65536
+
+
+class Reject(msgspec.Struct, gc=False):
+    """A record that was refused. `line` counts from 1 (0: the input as a whole); `encoding` is 'base64' when the payload is no UTF-8 text."""
+
+    input: str
+    line: int
+    reason: str
+    payload: str
+    encoding: str | None = None
+
+    def row(self) -> dict[str, Any]:
+        """The row of rejects.jsonl; `encoding` only where it applies."""
+        row: dict[str, Any] = {"input": self.input, "line": self.line, "reason": self.reason, "payload": self.payload}
+        if self.encoding is not None:
+            row["encoding"] = self.encoding
+        return row
+
+
+def reject(source_input: str, line: int, reason: str, payload: bytes | str | dict[str, Any]) -> Reject:
+    """Refuse a record. A payload longer than 64 KiB is cut, and the reason says so; no UTF-8 is kept as base64."""
+    if isinstance(payload, dict):
+        payload = json.dumps(payload, ensure_ascii=False, default=str)
+    raw = payload.encode("utf-8", "surrogatepass") if isinstance(payload, str) else payload
+    kept = raw
+    if len(raw) > KEPT_BYTES:
+        kept = raw[:KEPT_BYTES]
+        while kept and raw[len(kept)] & 0xC0 == 0x80:  # don't cut a character in two
+            kept = kept[:-1]
+        kept = kept or raw[:KEPT_BYTES]
+        reason = f"{reason} (only the first {len(kept)} of {len(raw)} bytes are kept)"
+    try:
+        return Reject(source_input, line, reason, kept.decode("utf-8"))
+    except UnicodeDecodeError:
+        return Reject(source_input, line, reason, base64.b64encode(kept).decode("ascii"), "base64")
