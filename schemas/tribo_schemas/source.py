@@ -173,11 +173,15 @@ class Time(Strict):
 
 
 class Change(Strict):
-    """What must have changed between an item's rows, for an update log. Exactly one of them."""
+    """What must have changed between an item's rows, for an update log. Exactly one of them.
+
+    A row that the rule's `when` does not fit is passed over: `changed` and `raised` compare with the last row that fits.
+    """
 
     changed: Annotated[list[Path], BeforeValidator(_a_list)] | None = None
     """Columns from the widest (team) to the narrowest (owner): one holds another known value than it last had.
-    A missing value is no change; when a wider column changed, the narrower ones are forgotten."""
+    A missing value is no change; when a wider column changed, the narrower ones are forgotten; until the widest is known,
+    nothing is."""
     entered: dict[Path, Words] | None = None
     """The column now holds one of these values, and did not in the row before."""
     left: dict[Path, Words] | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
@@ -116,7 +117,7 @@ def week(hours: dict[str, list[str]]) -> list[tuple[tuple[int, int], ...]]:
                 found[index].append((begin, end))
     for spans_of_day in found:
         spans_of_day.sort()
-        for (_, end), (begin, _) in zip(spans_of_day, spans_of_day[1:], strict=False):
+        for (_, end), (begin, _) in pairwise(spans_of_day):
             if begin < end:
                 raise ValueError("hours of the same day overlap: join them")
     return [tuple(spans_of_day) for spans_of_day in found]
@@ -226,7 +227,8 @@ def standards_of(document: Document) -> StandardsFile:
             known = ", ".join(file.calendars) or "none yet"
             raise document.wrong(("standards", index, "calendar"), f"{entry.calendar!r} isn't among the calendars ({known}): add it there")
         if entry.name in seen and entry.since is None:
-            raise document.wrong(("standards", index, "name"), f"{entry.name!r} stands twice: add `from:` with the date from which this one holds")
+            text = f"{entry.name!r} stands twice: add `from:` with the date from which this one holds"
+            raise document.wrong(("standards", index, "name"), text)
         seen[entry.name] = True
     for name, calendar in file.calendars.items():
         if isinstance(calendar, list) and (not calendar or any(version.since is None for version in calendar[1:])):

@@ -27,7 +27,7 @@ def _tribo() -> None:
 
 @app.command()
 def measure(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help=".jsonl, .json or .csv, any of them .gz, or - for standard input")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help=".jsonl, .json, .csv, any of them .gz, or - (standard input)")],
     out: Annotated[Path, typer.Option(help="the folder for the five files; made if it isn't there")],
     source: Annotated[str | None, typer.Option(help="a mapping: its name or its file; without, the input is canonical events")] = None,
     standards: Annotated[Path | None, typer.Option(help="the standards file")] = None,

@@ -87,17 +87,19 @@ class InForce:
                 self.practices.setdefault(entry.practice, []).append(entry)
 
 
-_by_id: dict[int, tuple[tuple[Entry, ...], InForce]] = {}
+_last: list[tuple[tuple[Entry, ...], InForce]] = []
 
 
 def in_force(standards: Standards, at: int) -> InForce:
     """The entries in force at an instant."""
     entries = standards.at(at)
-    key = id(entries)
-    found = _by_id.get(key)
-    if found is None or found[0] is not entries:
-        found = _by_id[key] = (entries, InForce(entries))
-    return found[1]
+    for known, found in _last:
+        if known is entries:
+            return found
+    found = InForce(entries)
+    _last.insert(0, (entries, found))
+    del _last[8:]
+    return found
 
 
 def applies(entry: Entry, item: Item, team: str | None) -> bool:
@@ -145,6 +147,7 @@ class Fold:
         self.event: Event | None = None
         self.at = 0
         self.reference = ""
+        self.dues: dict[tuple[str, int], int] = {}
 
     # -- running ----------------------------------------------------------------------------------------------------
 
@@ -249,6 +252,7 @@ class Fold:
         return event.item, customer, about, bool(event.synthetic)
 
     def set_timer(self, at: int, rank: int, item: Item, key: str, waits_on: str) -> None:
+        """Let time decide something at an instant, once `waits_on` was heard beyond it."""
         heappush(self.history.timers, Timer(at, rank, item.id, key, waits_on))
 
     # -- finding ----------------------------------------------------------------------------------------------------
@@ -287,6 +291,7 @@ class Fold:
         self.event = event
 
     def withdraw(self, kind: str, item: Item, began: str, promise: str | None = None) -> None:
+        """Take back a finding that no longer stands, with its points."""
         name = finding_id(kind, item.id, promise, None, None, began)
         journey = self.journeys[item.journey]
         points = self.points.get(kind)
@@ -298,9 +303,11 @@ class Fold:
             self.withdrawn[name] = None
 
     def count(self, key: str, number: int) -> None:
+        """Add to a counter of the tally."""
         self.tally[key] = self.tally.get(key, 0) + number
 
     def judge(self, item: Item, name: str, outcome: str, number: int = 1) -> None:
+        """Count an outcome (met, missed) of a standard."""
         if not self.journeys[item.journey].synthetic:
             self.count(f"standard|{name}|{outcome}", number)
 
@@ -323,6 +330,7 @@ class Fold:
     # -- clocks -----------------------------------------------------------------------------------------------------
 
     def start_clock(self, item: Item, clock: str, source: str) -> None:
+        """A wait begins, unless the item is done or the clock runs already."""
         if item.done or clock in item.clocks:
             return
         item.clocks[clock] = (self.at, self.reference, source)
@@ -344,7 +352,11 @@ class Fold:
         """When a running clock's time is over, or None while it is paused and cannot be."""
         start = item.clocks[clock][0]
         if entry.within_ms is None or clock not in PAUSED_BY_CUSTOMER:
-            return entry.due(start)
+            key = (entry.name, start)
+            due = self.dues.get(key)
+            if due is None:
+                due = self.dues[key] = entry.due(start)
+            return due
         stops = list(item.gaps) if clock == "total_resolution" else []
         stops = _merged(stops + item.pauses)
         if not stops and item.paused_at is None:
@@ -364,6 +376,7 @@ class Fold:
         return None if begin >= 1 << 62 else entry.calendar.due(begin, left)
 
     def business(self, item: Item, clock: str, start: int, end: int, calendar: Calendar) -> int:
+        """Business milliseconds of a wait, less what waiting on the customer and being done took of it."""
         total = calendar.elapsed(start, end)
         if clock in PAUSED_BY_CUSTOMER:
             stops = _merged((list(item.gaps) if clock == "total_resolution" else []) + item.pauses)
@@ -374,10 +387,11 @@ class Fold:
         return total
 
     def stop_clock(self, item: Item, clock: str, finished: bool = True) -> None:
+        """A wait ends. `finished`: it reached its own stop, so it counts; otherwise it is dropped."""
         running = item.clocks.pop(clock, None)
         if running is None:
             return
-        start, began, source = running
+        start, began, _ = running
         item.clocks[clock] = running
         entries = in_force(self.standards, item.started_at).clocks.get(clock, ())
         for entry in entries:
@@ -397,6 +411,7 @@ class Fold:
             self.wait(item, clock, start)
 
     def wait(self, item: Item, clock: str, start: int) -> None:
+        """Note a finished wait that began at `start` and ends now."""
         customer = self.at - start
         if clock == "total_resolution":
             gaps = item.gaps
@@ -410,11 +425,13 @@ class Fold:
         self.observe(item, clock, customer, 1)
 
     def observe(self, item: Item, clock: str, customer: int, number: int) -> None:
+        """Count a wait in its bucket, or with -1 take it out again."""
         if not self.journeys[item.journey].synthetic:
             self.count(f"wait|{clock}|{item.touchpoint}|{bucket(self.standards, clock, customer)}", number)
             self.count(f"wait_ms|{clock}|{item.touchpoint}", number * customer)
 
     def calendar(self, item: Item, clock: str) -> Calendar:
+        """The calendar that a wait's business time is counted in: its standard's own, else the file's."""
         for entry in in_force(self.standards, item.started_at).clocks.get(clock, ()):
             if applies(entry, item, item.team):
                 return entry.calendar
@@ -440,6 +457,7 @@ class Fold:
         self.judge(item, entry.name, "missed")
 
     def target_timer(self, item: Item, timer: Timer) -> None:
+        """A clock's target may be used up."""
         clock, name, began = timer.key.split("|", 2)
         running = item.clocks.get(clock)
         if running is None or running[1] != began or timer.key in item.missed:
@@ -450,10 +468,12 @@ class Fold:
                 item.missed.append(timer.key)
 
     def pause(self, item: Item) -> None:
+        """From now on we wait on the customer."""
         if not item.done and item.paused_at is None:
             item.paused_at = self.at
 
     def unpause(self, item: Item) -> None:
+        """We no longer wait on the customer: targets move by as long as that took."""
         if item.paused_at is not None:
             if self.at > item.paused_at:
                 item.pauses += (item.paused_at, self.at)

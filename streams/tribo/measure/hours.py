@@ -10,12 +10,16 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from itertools import accumulate
 from zoneinfo import ZoneInfo
 
 DAY = 86_400_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 LATEST = 253402300799999
+EPOCH_DAY = date(1970, 1, 1).toordinal()
+MOST_YEARS = 60  # kept at once, and looked ahead for an opening
 FIRST_DAY = date(1, 1, 2)
 LAST_DAY = date(9999, 12, 30)
 SEARCH_DAYS = 3700  # a calendar that is closed for ten years on end has no next opening
@@ -50,6 +54,20 @@ class Version:
         return found
 
 
+@lru_cache(maxsize=512)
+def _new_year(number: int) -> int:
+    """The instant at which a UTC year begins."""
+    return (date(number, 1, 1).toordinal() - EPOCH_DAY) * DAY if number <= 9999 else LATEST + 1
+
+
+def _year_of(at: int) -> int:
+    """The UTC year of an instant."""
+    number = min(max(1970 + at // 31_556_952_000, 1), 9999)
+    if at < _new_year(number):
+        return max(number - 1, 1)
+    return number if number == 9999 or at < _new_year(number + 1) else number + 1
+
+
 def _instant(day: date, minutes: int, zone: ZoneInfo) -> int:
     """A local wall time as an instant: the first of two, and the instant after the gap where there is none."""
     moment = datetime(day.year, day.month, day.day) + timedelta(minutes=minutes)
@@ -79,15 +97,35 @@ def _local(moment: datetime, zone: ZoneInfo) -> int:
     return found
 
 
+class Year:
+    """A calendar's open intervals in one UTC year: when each opens and closes, and how much was open before and up to its end."""
+
+    __slots__ = ("before", "closes", "opens", "total", "up_to")
+
+    def __init__(self, intervals: Sequence[tuple[int, int]]) -> None:
+        self.opens = [opens for opens, _ in intervals]
+        self.closes = [closes for _, closes in intervals]
+        self.up_to = list(accumulate(closes - opens for opens, closes in intervals))
+        self.before = [0, *self.up_to[:-1]]
+        self.total = self.up_to[-1] if self.up_to else 0
+
+    def open_until(self, at: int) -> int:
+        """Open time from the year's beginning to an instant in it."""
+        index = bisect_right(self.opens, at) - 1
+        return self.before[index] + min(at, self.closes[index]) - self.opens[index] if index >= 0 else 0
+
+
 class Calendar:
     """When we are open."""
 
-    __slots__ = ("_begins", "_days", "_versions")
+    __slots__ = ("_begins", "_last", "_totals", "_versions", "_years")
 
     def __init__(self, versions: Sequence[Version]) -> None:
         self._versions = sorted(versions, key=Version.begins)
         self._begins = [version.begins() for version in self._versions]
-        self._days: dict[tuple[int, int], tuple[list[tuple[int, int]], int]] = {}
+        self._years: dict[int, Year] = {}
+        self._totals: dict[int, int] = {}
+        self._last = (0, 0, 0)
 
     def _version(self, at: int) -> int:
         return max(bisect_right(self._begins, at) - 1, 0)
@@ -97,67 +135,73 @@ class Calendar:
         begin = -(1 << 62) if index == 0 else self._begins[index]
         return begin, self._begins[index + 1] if index + 1 < len(self._begins) else 1 << 62
 
-    def _day(self, index: int, number: int) -> tuple[list[tuple[int, int]], int]:
-        """A version's open intervals on the local day `number` (days since 0001-01-01), cut to the version's stretch, and their sum."""
-        key = (index, number)
-        found = self._days.get(key)
-        if found is None:
-            if len(self._days) > 50_000:
-                self._days.clear()
-            begin, end = self._stretch(index)
-            cut = [
-                (max(start, begin), min(stop, end))
-                for start, stop in self._versions[index].intervals(date.fromordinal(number))
-                if max(start, begin) < min(stop, end)
-            ]
-            found = self._days[key] = (cut, sum(stop - start for start, stop in cut))
-        return found
+    def _year(self, number: int) -> Year:
+        """The open intervals of a UTC year, each version cut to its own stretch."""
+        year = self._years.get(number)
+        if year is None:
+            first, end = _new_year(number), _new_year(number + 1)
+            found = []
+            for index, version in enumerate(self._versions):
+                begin, until = self._stretch(index)
+                begin, until = max(begin, first), min(until, end)
+                if begin >= until:
+                    continue
+                for day in range((begin // DAY) + EPOCH_DAY - 1, (until - 1) // DAY + EPOCH_DAY + 2):
+                    if FIRST_DAY.toordinal() <= day <= LAST_DAY.toordinal():
+                        for opens, closes in version.intervals(date.fromordinal(day)):
+                            if max(opens, begin) < min(closes, until):
+                                found.append((max(opens, begin), min(closes, until)))
+            if len(self._years) >= MOST_YEARS:
+                self._years.clear()
+            year = self._years[number] = Year(sorted(found))
+        return year
 
-    def _number(self, index: int, at: int) -> int:
-        """The local day on which an instant falls."""
-        moment = EPOCH + timedelta(milliseconds=min(max(at, -62135510400000), LATEST - 2 * DAY))
-        day = moment.astimezone(self._versions[index].zone).date()
-        return min(max(day, FIRST_DAY), LAST_DAY).toordinal()
+    def _total(self, number: int) -> int:
+        """How long a whole UTC year is open; in centuries that nobody lives in, by its weekdays alone."""
+        total = self._totals.get(number)
+        if total is None:
+            if 1900 <= number <= 2200:
+                total = self._year(number).total
+            else:
+                version = self._versions[self._version(_new_year(number))]
+                first = date(number, 1, 1).toordinal()
+                days = date(number, 12, 31).toordinal() - first + 1
+                total = sum(
+                    60_000 * sum(end - begin for begin, end in version.hours[(first + 6 + day) % 7]) * (days // 7 + (day < days % 7))
+                    for day in range(7)
+                )
+            self._totals[number] = total
+        return total
 
     def elapsed(self, start: int, end: int) -> int:
         """Business milliseconds in [start, end); 0 when end is not after start."""
-        total = 0
-        while start < end:
-            index = self._version(start)
-            stop = min(end, self._stretch(index)[1])
-            first, last = self._number(index, start), self._number(index, stop)
-            for number in range(first, last + 1):
-                intervals, whole = self._day(index, number)
-                if first < number < last:
-                    total += whole
-                else:
-                    for opens, closes in intervals:
-                        if opens < stop and closes > start:
-                            total += min(closes, stop) - max(opens, start)
-            start = stop
-        return total
+        if end <= start:
+            return 0
+        if self._last[0] == start and self._last[1] == end:
+            return self._last[2]
+        first, last = _year_of(start), _year_of(end)
+        if first == last:
+            year = self._year(first)
+            found = year.open_until(end) - year.open_until(start)
+        else:
+            found = self._year(first).total - self._year(first).open_until(start) + self._year(last).open_until(end)
+            found += sum(map(self._total, range(first + 1, last)))
+        self._last = (start, end, found)
+        return found
 
     def due(self, start: int, business: int) -> int:
         """The last instant at which business time since `start` is still no more than `business`: when that is used up exactly
         at closing time, the next opening. Without any further opening, the end of time."""
-        left = business
-        index = self._version(start)
-        while True:
-            stretch_end = self._stretch(index)[1]
-            number = self._number(index, start)
-            for later in range(number, min(number + SEARCH_DAYS, LAST_DAY.toordinal())):
-                for opens, closes in self._day(index, later)[0]:
-                    if closes <= start:
-                        continue
-                    opens = max(opens, start)
-                    if left < closes - opens:
-                        return opens + left
-                    left -= closes - opens
-                if index + 1 < len(self._versions) and _instant(date.fromordinal(later + 1), 0, self._versions[index].zone) >= stretch_end:
-                    break
-            if index + 1 >= len(self._versions):
-                return LATEST
-            start, index = stretch_end, index + 1
+        number = _year_of(start)
+        year = self._year(number)
+        target = year.open_until(start) + business
+        for later in range(number, min(number + MOST_YEARS, 9999) + 1):
+            year = self._year(later)
+            if target < year.total:
+                index = bisect_right(year.up_to, target)
+                return max(year.opens[index] + target - year.before[index], start)
+            target -= year.total
+        return LATEST
 
     def add_days(self, start: int, days: int) -> int:
         """The same local time, `days` business days on. A business day is one with any opening hours."""

@@ -33,6 +33,7 @@ class Groups:
         self.parent: dict[str, str] = {}
 
     def find(self, name: str) -> str:
+        """The root of the set that a name is in."""
         parent = self.parent
         root = parent.setdefault(name, name)
         while parent[root] != root:

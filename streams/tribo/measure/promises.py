@@ -154,7 +154,7 @@ def speaks_of(entry: Entry, promise: Promise) -> bool:
     """Whether a promise standard speaks of this promise."""
     if entry.kind == "implied":
         return promise.standard == entry.name
-    return entry.promise == "any" or entry.promise == promise.id
+    return entry.promise in ("any", promise.id)
 
 
 def risk_timer(fold: Fold, item: Item, timer: Timer) -> None:

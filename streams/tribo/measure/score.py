@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tribo.measure.effort import REPEAT_WITHIN
-from tribo.measure.fold import Fold, applies, in_force
+from operator import attrgetter
+
+from tribo.measure.fold import REPEAT_WITHIN, Fold, applies, in_force
 from tribo.measure.history import Item, Journey
 from tribo.measure.journeys import DAY
 from tribo.measure.promises import BROKEN, KEPT, KEPT_AS_MOVED, KEPT_LATE, OPEN, speaks_of
@@ -16,6 +17,7 @@ COUNTS = (
     "handoffs", "team_handoffs", "ping_pongs", "channel_switches", "repeat_contacts", "repeated", "holds", "reopened", "abandoned",
     "escalated", "offered", "complaints", "praises", "surprises",
 )  # fmt: skip
+counts_of = attrgetter(*COUNTS)
 
 
 def band(friction: int) -> str:
@@ -38,8 +40,9 @@ def view(fold: Fold, journey: Journey) -> tuple[JourneyRow, dict[str, int], int 
     steps, all_done, any_open = 0, True, False
     last_service_done, service, first_contact = 0, False, True
     for item in items:
-        for name in COUNTS:
-            totals[name] += getattr(item, name)
+        for name, count in zip(COUNTS, counts_of(item), strict=True):
+            if count:
+                totals[name] += count
         steps = max(steps, item.steps)
         all_done = all_done and item.done
         waiting.update(item.clocks)

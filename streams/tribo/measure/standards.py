@@ -90,7 +90,7 @@ class Standards:
 
     def at(self, at: int) -> tuple[Entry, ...]:
         """The entries in force at an instant; the same tuple for the same stretch of time."""
-        index = bisect_right(self._begins, at) - 1
+        index = len(self._begins) - 1 if self._begins and at >= self._begins[-1] else bisect_right(self._begins, at) - 1
         return self._in_force[index] if index >= 0 else ()
 
     def entries(self, name: str) -> tuple[Entry, ...]:

@@ -249,7 +249,7 @@ class Mapping:
                 made = [
                     self._difference(rule, item, row, time, sequence, taken)
                     for rule, known in zip(self._rules, tried, strict=True)
-                    if self._happened(rule, row, before, known, final) and rule.fits(row)
+                    if rule.fits(row) and self._happened(rule, row, before, known, final)
                 ]
             except (Unmapped, BadEvent) as error:
                 yield _refused(record, error)  # and the next row is compared with the one before it
@@ -288,6 +288,8 @@ class Mapping:
                 elif known.get(path) != value:
                     known[path] = value
                     changed = True
+                if not known:
+                    return False
             return changed
         if on.raised is not None:
             steps = steps_of(on.raised)

@@ -1,0 +1,28 @@
+# `make demo` and `make test` set themselves up: all they need is python3 (3.11 or newer) and make.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint bench clean
+
+.venv/stamp: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: .venv/stamp
+	$(BIN)/tribo demo
+
+test: .venv/stamp lint
+	$(BIN)/python tests/servers.py
+	$(BIN)/python -m pytest
+
+lint: .venv/stamp
+	$(BIN)/ruff check streams schemas tests
+	$(BIN)/mypy
+
+bench: .venv/stamp
+	$(BIN)/python tests/bench.py
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

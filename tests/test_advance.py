@@ -1,0 +1,117 @@
+"""The incremental path and the whole fold give the same answer, however the events are cut into batches and shuffled."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+from invented import events_of_seed  # noqa: E402
+from scripts import events_of  # noqa: E402
+
+from tribo.measure.advance import Frontier, History, advance, decode_history, encode_history, fold  # noqa: E402
+from tribo.measure.standards import Standards, compile_standards  # noqa: E402
+from tribo.measure.whole import Input, happened, histories  # noqa: E402
+from tribo_schemas.config import parse_yaml  # noqa: E402
+from tribo_schemas.event import Event, event_of  # noqa: E402
+from tribo_schemas.standard import standards_of  # noqa: E402
+
+STANDARDS = """
+calendar: office
+calendars:
+  office: {zone: Europe/Berlin, hours: {mon-fri: ["09:00-12:00", "13:00-17:30"], sat: ["10:00-14:00"]}, holidays: ["2026-04-06"]}
+  always: {zone: UTC, hours: {mon-sun: ["00:00-24:00"]}}
+standards:
+  - {name: first-answer, says: Four hours., clock: first_response, within: 4h, objective: 90%}
+  - {name: next-answer, says: A day., clock: next_response, within: 1d, calendar: always, objective: 95%}
+  - {name: solved, says: Three working days., clock: resolution, within: 3bd, objective: 80%}
+  - {name: solved-hours, says: Nine hours., clock: resolution, within: 9h}
+  - {name: solved-for-good, says: Two days in all., clock: total_resolution, within: 12h}
+  - {name: held, says: A minute., clock: hold, within: 1m}
+  - {name: promises, says: We keep them., promise: any, objective: 99%, at_risk: 4h}
+  - {name: refund, says: Five working days., promise: {touchpoint: returns, made_by: assigned, kept_by: resolved}, within: 5bd}
+  - {name: few-hands, says: One change., count: handoffs, at_most: 1}
+  - {name: clear, says: What to expect., practice: expectation}
+  - {name: choice, says: An alternative., practice: alternative}
+  - {name: fixed, says: We ask., practice: confirmation}
+"""
+
+
+@pytest.fixture(scope="module")
+def standards() -> Standards:
+    return compile_standards(standards_of(parse_yaml(STANDARDS.encode(), "standards.yaml")))
+
+
+def answer(part: list[Event], now: int, standards: Standards) -> tuple[list, list, dict]:
+    step = fold(part, Frontier(now, complete=True), standards)
+    return _table(step.journeys), _table(step.found), step.history.tally
+
+
+def _table(rows: list) -> list:
+    return sorted((row.row() for row in rows), key=str)
+
+
+def incremental(part: list[Event], now: int, standards: Standards, size: int, seed: int, shuffled: bool) -> tuple[list, list, dict, int]:
+    """As a shell would: apply batches, fold anew when advance says so, keep findings by id."""
+    given = list(part)
+    if shuffled:
+        random.Random(seed).shuffle(given)
+    history: History | None = None
+    findings: dict = {}
+    journeys: dict = {}
+    tally: Counter = Counter()
+    seen: list[Event] = []
+    folds = 0
+    frontier_now = 0
+    for start in [*range(0, len(given), size), len(given)]:
+        batch = given[start : start + size]
+        seen += batch
+        frontier_now = max([frontier_now, *(event.time for event in batch)]) if batch else max(now, frontier_now)
+        frontier = Frontier(frontier_now, complete=True)
+        state = decode_history(encode_history(history)) if history is not None else None
+        step = advance(state, batch, frontier, standards)
+        if step is None:
+            folds += 1
+            step = fold(seen, frontier, standards)
+            findings, journeys, tally = {}, {}, Counter()
+        history = step.history
+        for name in step.withdrawn:
+            del findings[name]
+        findings.update({finding.id: finding for finding in step.found})
+        journeys.update({row.journey: row for row in step.journeys})
+        tally.update(step.tally)
+        assert {key: number for key, number in tally.items() if number} == history.tally
+    assert history is not None
+    return _table(list(journeys.values())), _table(list(findings.values())), history.tally, folds
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_invented_histories(seed: int, standards: Standards) -> None:
+    events, now = events_of_seed(seed)
+    taken = Input()
+    for event in events:
+        taken.add(event_of(event))
+    left = list(taken.events.values())
+    for part in histories(left, frozenset()):
+        wanted = answer(part, now, standards)
+        happy, _ = happened(part)
+        in_order = sorted(happy, key=lambda event: event.time) if seed % 2 else part
+        for size, shuffled in ((1, False), (7, True), (1, True), (1000, True)):
+            got = incremental(part if shuffled else in_order, now, standards, size, seed, shuffled)
+            if shuffled or len(in_order) == len(part):
+                assert got[:3] == wanted
+
+
+def test_the_fast_path_is_taken(standards: Standards) -> None:
+    cases = [case for path in sorted((HERE / "cases").glob("*.yaml")) for case in yaml.safe_load(path.read_text())]
+    case = next(case for case in cases if case["name"] == "waiting on the customer moves a target in hours")
+    part = [event_of(event) for event in events_of(case)]
+    *got, folds = incremental(part, part[-1].time, standards, 1, 0, False)
+    assert tuple(got) == answer(part, part[-1].time, standards)
+    assert folds == 0
