@@ -88,6 +88,7 @@ def fold(events: Sequence[Event], frontier: Frontier, standards: Standards, hubs
     for kind, number in places.conflicts.items():
         if number:
             run.count(f"conflict|{kind}", number)
+    run.history.retracted = [f"{event.source}/{event.retracts}" for event in events if event.fact == "retracted"]
     run.history.unseen = sorted({other for place in places.places.values() for other in place.about} - places.places.keys())
     step = _step(run, whole=True)
     step.history.tally = {key: number for key, number in step.tally.items() if number}
@@ -132,6 +133,8 @@ def _follows(history: History, events: Sequence[Event], frontier: Frontier) -> b
             return False
         if last is not None and order_key(event) <= last:
             return False
+        if history.retracted and f"{event.source}/{event.id}" in history.retracted:
+            return False
         if last_timer is not None and event.time <= last_timer.at:
             return False
         item = items.get(event.item)
@@ -142,7 +145,7 @@ def _follows(history: History, events: Sequence[Event], frontier: Frontier) -> b
             first = new[event.item]
             if (event.customer, event.about) != (first.customer, first.about) and (event.customer or event.about):
                 return False
-            if event.fact == "opened" or (event.synthetic and not first.synthetic):
+            if event.fact == "opened" or (event.synthetic and not first.synthetic) or (event.topic and not first.topic):
                 return False
         else:
             if not _placeable(history, new, event):
@@ -152,7 +155,7 @@ def _follows(history: History, events: Sequence[Event], frontier: Frontier) -> b
 
 
 def _known(item: Item, event: Event, history: History) -> bool:
-    if event.customer is not None and event.customer != item.customer:
+    if not item.journey or (event.customer is not None and event.customer != item.customer):
         return False
     if event.about is not None and any(other not in item.about for other in event.about):
         return False

@@ -182,6 +182,7 @@ class History(msgspec.Struct, gc=False, array_like=True):
     last_timer: Timer | None = None
     tally: dict[str, int] = {}
     unseen: list[str] = []
+    retracted: list[Reference] = []
 
 
 _encoder = msgspec.msgpack.Encoder()
