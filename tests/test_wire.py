@@ -96,7 +96,7 @@ def test_an_example_that_does_not_hold_is_told(tmp_path: Path) -> None:
 
 
 def test_an_unknown_mapping_is_told_which_there_are() -> None:
-    with pytest.raises(BadConfig, match="no such mapping.*boston_311"):
+    with pytest.raises(BadConfig, match=r"no such mapping.*boston_311"):
         Mapping.load("no_such_thing")
 
 
@@ -333,10 +333,10 @@ def test_a_time_without_zone_needs_a_declared_one(tmp_path: Path) -> None:
     [
         (LOG.replace("source: log", "sauce: log"), "desk.yaml:2: sauce: isn't known here: did you mean `source`?"),
         (LOG.replace("kind: update_log", "kind: log"), "desk.yaml:3: kind: "),
-        (LOG.replace("zone: UTC", "zone: Mars/Base"), "desk.yaml:5: zone: write an IANA zone such as Europe/Vienna, or UTC; got 'Mars/Base'"),
+        (LOG.replace("zone: UTC", "zone: Mars/Base"), "desk.yaml:5: zone: write an IANA zone such as Europe/Vienna, or UTC; got"),
         (LOG.replace("zone: UTC\n", ""), "zone: these time formats carry none; write the zone they are in"),
         (LOG.replace("d/m/yyyy H:MM", "d/m/yyyy H:QQ"), "times[0]: write times with yyyy"),
-        (LOG.replace("d/m/yyyy H:MM", "%d %c"), "times[0]: use only the directives"),
+        (LOG.replace("d/m/yyyy H:MM", "'%d %c'"), "times[0]: use only the directives"),
         (LOG.replace("{n}", "{n"), "desk.yaml:4: item: write each path between one pair of braces"),
         (LOG.replace("case:{n}", "{n}"), "item: begin it with its kind and a colon, such as incident:{number}"),
         (LOG.replace('order: {time: "{at}", sequence: v}\n', ""), "order: an update_log needs it"),
@@ -345,9 +345,9 @@ def test_a_time_without_zone_needs_a_declared_one(tmp_path: Path) -> None:
         (LOG.replace("on: first", "time: '{at}'"), "rules: number 1 (opened): on: say which change means it"),
         (LOG.replace("on: first", "on: {raised: a, changed: [b]}"), "write exactly one of changed, entered, left, raised"),
         (LOG.replace("by: customer", "by: nobody"), "write one of customer, human, bot, system"),
-        (LOG.replace("touchpoint: service", "channel: web"), "rules: number 1 (opened): touchpoint: write it here or under `always`"),
+        (LOG.replace("touchpoint: service", "channel: web"), "rules: number 1 (opened): touchpoint: write it here or under"),
         (WIDE.replace('time: "{Closed}"', "team: Blue"), "rules: number 3 (resolved): time: say when it happened"),
-        (WIDE.replace("due: ", "due: {plus: tomorrow, take: a} #"), "write a duration such as 90s, 10m, 4h or 15d; got 'tomorrow'"),
+        (WIDE.replace('due: "{Target}"', "due: {plus: tomorrow, take: a}"), "write a duration such as 90s, 10m, 4h or 15d; got 'tomorrow'"),
         (WIDE + "x: &a 1\ny: *a\n", "anchors and aliases"),
         (RECORDS.replace("data.team:", "data..team:"), "write a path as names parted by dots"),
     ],
@@ -392,7 +392,7 @@ def test_tiny_files(tmp_path: Path, content: bytes) -> None:
 
 def test_standard_input_may_be_zipped(monkeypatch: pytest.MonkeyPatch) -> None:
     for content in (b'{"a":1}\n', gzip.compress(b'{"a":1}\n')):
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(content))))  # type: ignore[arg-type]
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(content))))
         assert found_in("-") == [(1, b'{"a":1}')]
 
 
@@ -425,7 +425,9 @@ def test_an_array_or_an_object(tmp_path: Path) -> None:
 def test_a_table(tmp_path: Path) -> None:
     path = tmp_path / "in.csv"
     path.write_bytes(
-        b'\xef\xbb\xbfa,b\r\n1,"x, y"\r\n\r\n2,"two\nlines"\r\n3\r\n4,5,6\r\n7,\xff\r\n8,"n\xc3\xa9"\r\n9,' + b"x" * MOST_BYTES + b"\n10,z"
+        b'\xef\xbb\xbfa,b\r\n1,"x, y"\r\n\r\n2,"two\nlines"\r\n3\r\n4,5,6\r\n7,\xff\r\n8,"n\xc3\xa9"\r\n9,'
+        + b"x" * MOST_BYTES
+        + b"\n10,z"
     )
     assert found_in(path) == [
         (2, {"a": "1", "b": "x, y"}),

@@ -66,21 +66,21 @@ def strptime_of(form: str) -> str:
         if not set(re.findall(r"%(.?)", form)) <= DIRECTIVES:
             raise ValueError(f"use only the directives %{' %'.join(sorted(DIRECTIVES))}; got {form!r}")
         return form
-    parts = re.findall(r"[A-Za-z]+|[^A-Za-z]+", form)
-    if "T" in parts or not parts:
-        parts = re.findall(r"T|[A-SU-Za-z]+|[^A-Za-z]+", form)
+    parts = re.findall(r"T|[A-SU-Za-z]+|[^A-Za-z]+", form)
     for part in parts:
         if part.isalpha() and part not in LETTERS and part != "T":
             raise ValueError(f"write times with {', '.join(LETTERS)}, with %-directives, or iso, epoch_s, epoch_ms; got {form!r}")
     return "".join(LETTERS.get(part, part) for part in parts)
 
 
-def duration_of(text: str) -> timedelta:
-    """`90s`, `10m`, `4h`, `15d`, each with or without a minus. Raises ValueError."""
-    found = re.fullmatch(r"(-?\d{1,9})([smhd])", text)
+def duration_of(text: str) -> tuple[int, timedelta]:
+    """`90s`, `10m`, `4h`, `15d`, each with or without a minus: days of the wall clock, and time that passes. Raises ValueError."""
+    found = re.fullmatch(r"(-?\d{1,6})([smhd])", text, re.ASCII)
     if not found:
         raise ValueError(f"write a duration such as 90s, 10m, 4h or 15d; got {text!r}")
-    return int(found[1]) * timedelta(**{{"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[found[2]]: 1})
+    if found[2] == "d":
+        return int(found[1]), timedelta()
+    return 0, int(found[1]) * {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}[found[2]]
 
 
 def as_text(value: object) -> str:

@@ -23,14 +23,15 @@ from typing import Any, Literal
 
 import msgspec
 
+from tribo.ledger.bodies import pack, pack_event, pack_struct, unpack_counters, unpack_deadlines, unpack_event, unpack_finding
+from tribo.ledger.reader import Reader
 from tribo.ledger.sqlite import database, lock, writer
-from tribo.ledger.tables import FOUND, WITHDRAWN
 from tribo.measure.advance import Frontier, History, Step, advance, decode_history, encode_history, fold
+from tribo.measure.fold import SILENT_FOR
 from tribo.measure.journeys import MOST_ITEMS_JOINED, Groups
 from tribo.measure.standards import Standards
 from tribo.measure.whole import happened, hubs_of
 from tribo.wire.rejects import Reject
-from tribo_schemas.config import BadConfig
 from tribo_schemas.event import Event, order_key, same, smaller
 
 Outcome = Literal["applied", "duplicate", "conflict", "late"]
@@ -46,30 +47,12 @@ class Outpaced(Exception):
     """Another writer moved the partition's row: this transaction's work is dropped, and what was known of the ledger forgotten."""
 
 
-class _Stored(Event, array_like=True, gc=False):
-    """An event as the ledger keeps it: its fields in order, as a msgpack array."""
-
-
-_pack = msgspec.msgpack.Encoder().encode
 _json = msgspec.json.Encoder().encode
-_astuple = msgspec.structs.astuple
-_stored = msgspec.msgpack.Decoder(_Stored).decode
-_counters = msgspec.msgpack.Decoder(dict[str, list[int]]).decode
-_deadlines = msgspec.msgpack.Decoder(dict[int, int]).decode
 
 
-def pack_event(event: Event) -> bytes:
-    """An event's body in `events`: its fields in order, those at the end that say nothing left out."""
-    fields = _astuple(event)
-    end = len(fields)
-    while fields[end - 1] is None:
-        end -= 1
-    return _pack(fields[:end])
-
-
-def unpack_event(body: bytes) -> Event:
-    """The event of such a body."""
-    return _stored(body)
+def _awaited(source: str, identifier: str) -> str:
+    """The name under which a retraction waits for the event that it takes back."""
+    return f"r:{len(source)}:{source}/{identifier}"
 
 
 class _Held:
@@ -108,9 +91,10 @@ class _Source:
 class _Work:
     """What one transaction has to write."""
 
-    __slots__ = ("deadlines_in", "deadlines_out", "findings", "gone", "histories", "journeys", "sources", "tally", "withdrawn")
+    __slots__ = ("advanced", "deadlines_in", "deadlines_out", "findings", "gone", "histories", "journeys", "sources", "tally", "withdrawn")
 
     def __init__(self) -> None:
+        self.advanced: set[int] = set()
         self.histories: dict[int, _Held] = {}
         self.journeys: list[tuple[Any, ...]] = []
         self.gone: list[tuple[int, str]] = []
@@ -130,6 +114,7 @@ class Ledger:
         self.db = connection
         self._lock = lock_file
         self._standards = 0
+        self._before: dict[int, Any] = {}
         self._forget()
 
     @classmethod
@@ -161,7 +146,7 @@ class Ledger:
         row = self.db.execute("SELECT version, offset, counters FROM partitions WHERE partition = 0").fetchone()
         self._version: int = row[0]
         self.offset: int = row[1]
-        self.counters: dict[str, list[int]] = _counters(row[2])
+        self.counters: dict[str, list[int]] = unpack_counters(row[2])
         self._cache: dict[int, _Held] = {}
         self._names: dict[str, int] = {}
         self._hubs = frozenset(name for (name,) in self.db.execute("SELECT name FROM hubs"))
@@ -204,7 +189,7 @@ class Ledger:
         for held in work.histories.values():
             rows.append((
                 held.id, None if held.state is None else encode_history(held.state), held.version, held.standards, held.crashes,
-                held.set_aside, held.dirty, held.into, _pack(held.deadlines) if held.deadlines else None,
+                held.set_aside, held.dirty, held.into, pack(held.deadlines) if held.deadlines else None,
             ))  # fmt: skip
             held.new = False
         rows.sort(key=lambda row: row[0])
@@ -241,7 +226,7 @@ class Ledger:
                 pair[0 if change > 0 else 1] += abs(change)
         moved = db.execute(
             "UPDATE partitions SET version = version + 1, offset = ?, counters = ? WHERE partition = 0 AND version = ?",
-            (self.offset, _pack(self.counters), self._version),
+            (self.offset, pack(self.counters), self._version),
         )
         if moved.rowcount != 1:
             raise Outpaced("another writer moved this partition; its work stands, this one's was dropped")
@@ -289,10 +274,10 @@ class Ledger:
             touched = {self._now(history, work) for history in must_fold} | merged
             if folded:
                 self._fold_all(groups, touched, frontier, standards, historical, work)
-                late = work_late(groups, self._before)
+                late = _late(groups, self._before)
                 if late:
                     for index in fresh:
-                        if (batch[index].source, batch[index].id) in late:
+                        if outcomes[index] == "applied" and (batch[index].source, batch[index].id) in late:
                             outcomes[index] = "late"
             else:
                 for history in groups.keys() | touched:
@@ -380,7 +365,6 @@ class Ledger:
                     loser = held
                     replaced[replaced.index(first)] = index
                     fresh_by_key[event.source, event.id] = index
-                    outcomes[first], outcomes[index] = "conflict", "applied"
                 self.db.execute("INSERT INTO conflicts VALUES (?,?,0,?,?)", (number, event.id, received_at, pack_event(loser)))
             new = replaced
         return new, must_fold
@@ -421,39 +405,36 @@ class Ledger:
         if event.about:
             names += ["i:" + other for other in event.about]
         if self._hubs:
-            names = [name for name in names if name not in self._hubs] or names[:1]
-            if "i:" + event.item in self._hubs:
-                names = names[:1]
+            names = names[:1] if names[0] in self._hubs else [name for name in names if name not in self._hubs]
         if event.fact == "retracted":
-            names.append(f"r:{event.source}/{event.retracts}")
-        elif self._awaited and f"r:{event.source}/{event.id}" in self._awaited:
-            names.append(f"r:{event.source}/{event.id}")
-        if self._awaited and event.fact == "retracted" and f"r:{event.source}/{event.id}" in self._awaited:
-            names.append(f"r:{event.source}/{event.id}")
+            names.append(_awaited(event.source, event.retracts or ""))
+        if self._awaited:
+            name = _awaited(event.source, event.id)
+            if name in self._awaited:
+                names.append(name)
         return names
 
     def _route(self, events: Sequence[Event], work: _Work, beside: int | None = None) -> tuple[dict[int, list[Event]], set[int]]:
         """New events by history (made or merged where needed), and the histories that others were merged into."""
-        for event in events:
-            if event.fact == "retracted":
-                self._awaited.add(f"r:{event.source}/{event.retracts}")
+        retracted = {_awaited(event.source, event.retracts or ""): event for event in events if event.fact == "retracted"}
+        self._awaited |= retracted.keys()
         mentioned = [self._names_of(event) for event in events]
         links = self._names
         unknown = {name for names in mentioned for name in names if name not in links}
-        retracted = {name for name in unknown if name[0] == "r"}
         if unknown:
             for name, history in self.db.execute(
                 "SELECT l.name, l.history FROM json_each(?) j CROSS JOIN links l ON l.name = j.value", (_json(list(unknown)),)
             ):
                 links[name] = history
-        for name in retracted:
+        for name, event in retracted.items():
             if name not in links:
-                source, _, identifier = self._split(name)
                 row = self.db.execute(
-                    "SELECT e.history FROM events e JOIN sources s USING (source) WHERE s.name = ? AND e.id = ?", (source, identifier)
+                    "SELECT e.history FROM sources s JOIN events e USING (source) WHERE s.name = ? AND e.id = ?",
+                    (event.source, event.retracts),
                 ).fetchone()
                 if row:
                     links[name] = row[0]
+                    self._awaited.discard(name)
         self._load({links[name] for names in mentioned for name in names if name in links} | ({beside} if beside else set()))
         added: dict[str, int] = {}
         groups: dict[int, list[Event]] = {}
@@ -491,18 +472,6 @@ class Ledger:
             )
         return groups, {self._now(history, work) for history in merges}
 
-    def _split(self, name: str) -> tuple[str, str, str]:
-        """A 'r:' name's source and id; the source's name may hold slashes, so the known ones are tried."""
-        text = name[2:]
-        for source in self._sources:
-            if text.startswith(source + "/"):
-                row = self.db.execute(
-                    "SELECT 1 FROM events WHERE source = ? AND id = ?", (self._sources[source].number, text[len(source) + 1 :])
-                ).fetchone()
-                if row:
-                    return source, "/", text[len(source) + 1 :]
-        return text.partition("/")
-
     def _now(self, history: int, work: _Work) -> int:
         """The history that this one is part of now."""
         while True:
@@ -533,7 +502,7 @@ class Ledger:
                 held.state = None if state is None else decode_history(state)
                 held.version, held.standards, held.crashes, held.into = version, standards, crashes, into
                 held.set_aside, held.dirty, held.new = bool(set_aside), bool(dirty), False
-                held.deadlines = {} if deadlines is None else _deadlines(deadlines)
+                held.deadlines = {} if deadlines is None else unpack_deadlines(deadlines)
                 if into is not None and into not in cache:
                     further.add(into)
             missing = list(further)
@@ -544,11 +513,10 @@ class Ledger:
             kept = self._now(gone, work)
             held = self._cache[gone]
             self._cache[kept].dirty = True
-            if held.crashes > self._cache[kept].crashes:
-                self._cache[kept].crashes = held.crashes
+            self._cache[kept].crashes = max(self._cache[kept].crashes, held.crashes)
             self._cache[kept].set_aside |= held.set_aside
-            for table in ("events", "findings", "revisions", "conflicts"):
-                if table != "conflicts" and not held.new:
+            for table in ("events", "findings", "revisions"):
+                if not held.new:
                     self.db.execute(f"UPDATE OR REPLACE {table} SET history = ? WHERE history = ?", (kept, gone))
             if held.state is not None:
                 for key, number in held.state.tally.items():
@@ -581,7 +549,7 @@ class Ledger:
         historical: bool, work: _Work,
     ) -> None:  # fmt: skip
         """Let each history take its new events (none: only time passed)."""
-        self._before: dict[int, Any] = {}
+        self._before = {}
         whole = set(touched)
         for history, events in groups.items():
             held = self._cache[history]
@@ -611,6 +579,7 @@ class Ledger:
             self._take(held, step, frontier, historical, work)
             if len(step.history.items) > MOST_ITEMS_JOINED and len(step.history.items) != items:
                 whole.add(history)
+                work.advanced.add(history)
         self._fold_whole(whole, frontier, standards, historical, work)
 
     def _fold_whole(self, histories: Iterable[int], frontier: Frontier, standards: Standards, historical: bool, work: _Work) -> None:
@@ -655,12 +624,10 @@ class Ledger:
                 work.tally[key] = work.tally.get(key, 0) - number
         found = {finding.id for finding in step.found}
         step.withdrawn = [identifier for identifier in standing if identifier not in found]
-        drafted = [row for row in work.findings if row[0] == held.id]
-        if drafted:  # it was advanced in this very transaction before it had to be folded whole
-            work.findings = [row for row in work.findings if row[0] != held.id]
+        if held.id in work.advanced:
+            self._undraft(held, work)
         names = {row.journey for row in step.journeys}
         work.gone += [(held.id, name) for name in rows if name not in names]
-        work.journeys = [row for row in work.journeys if row[0] != held.id] if drafted else work.journeys
         self._take(held, step, frontier, historical, work)
 
     def _take(self, held: _Held, step: Step, frontier: Frontier, historical: bool, work: _Work) -> None:
@@ -673,9 +640,9 @@ class Ledger:
         held.crashes = 0
         work.histories[history] = held
         for row in step.journeys:
-            work.journeys.append((history, row.journey, row.status, row.friction, row.last_event_at, _pack(_astuple(row))))
+            work.journeys.append((history, row.journey, row.status, row.friction, row.last_event_at, pack_struct(row)))
         for finding in step.found:
-            work.findings.append((history, finding.id, now, historical, finding.kind, _pack(_astuple(finding))))
+            work.findings.append((history, finding.id, now, historical, finding.kind, pack_struct(finding)))
         for identifier in step.withdrawn:
             work.withdrawn.append((now, historical, history, identifier))
         tally = work.tally
@@ -756,7 +723,7 @@ class Ledger:
             for index in members:
                 by_item[events[index].item] = history
         for identifier, body in standing:
-            history = by_item.get(msgspec.msgpack.decode(body)[3], held.id)
+            history = by_item.get(unpack_finding(body).item, held.id)
             if history != held.id:
                 for table in ("findings", "revisions"):
                     self.db.execute(f"UPDATE {table} SET history = ? WHERE history = ? AND id = ?", (history, held.id, identifier))
@@ -768,8 +735,14 @@ class Ledger:
             for key, number in held.state.tally.items():
                 work.tally[key] = work.tally.get(key, 0) - number
         held.state = None
+        self._undraft(held, work)
+
+    @staticmethod
+    def _undraft(held: _Held, work: _Work) -> None:
+        """Drop what this very transaction noted down for a history before it had to be folded whole."""
         work.findings = [row for row in work.findings if row[0] != held.id]
         work.journeys = [row for row in work.journeys if row[0] != held.id]
+        work.withdrawn = [row for row in work.withdrawn if row[2] != held.id]
 
     # -- time -------------------------------------------------------------------------------------------------------
 
@@ -783,15 +756,13 @@ class Ledger:
         for name, source in self._sources.items():
             if len(due) >= most:
                 break
-            heard = now if frontier.complete else min(now, frontier.heard.get(name, source.watermark or 0))
+            heard = now if frontier.complete else min(now, frontier.heard.get(name, -(2**62)))
             for (history,) in self.db.execute(
                 "SELECT history FROM deadlines WHERE waits_on = ? AND at < ? ORDER BY at LIMIT ?", (source.number, heard, most)
             ):
                 due[history] = None
             since = frontier.silent.get(name)
-            mode = "heard" if since is None else "silent" if frontier.decided(-(2**62), name) is False else "long"
-            if since is not None:
-                mode = "long" if now - since >= 86_400_000 else "silent"
+            mode = "heard" if since is None else "silent" if now - since < SILENT_FOR else "long"
             before, cursor = self._swept.get(name, ("", (-(2**62), 0)))
             if before != mode:
                 cursor = (-(2**62), 0)
@@ -870,7 +841,7 @@ class Ledger:
             self.db.execute("DELETE FROM rejects WHERE received_at < ?", (now - rejects_ms,))
 
 
-def work_late(groups: Mapping[int, list[Event]], before: Mapping[int, Any]) -> set[tuple[str, str]]:
+def _late(groups: Mapping[int, list[Event]], before: Mapping[int, Any]) -> set[tuple[str, str]]:
     """The (source, id) of new events that stand before what their history had folded already."""
     late = set()
     for history, events in groups.items():
@@ -882,4 +853,4 @@ def work_late(groups: Mapping[int, list[Event]], before: Mapping[int, Any]) -> s
     return late
 
 
-__all__ = ["FOUND", "WITHDRAWN", "BadConfig", "Ledger", "Outcome", "Outpaced", "pack_event", "unpack_event"]
+__all__ = ["Ledger", "Outcome", "Outpaced", "Reader"]

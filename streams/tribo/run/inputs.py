@@ -2,60 +2,83 @@
 
 from __future__ import annotations
 
-import gzip
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import IO, Any, cast
+from collections.abc import Callable
+from typing import Any
 
 from tribo.run.measure import Reader
-from tribo_schemas.config import BadConfig
-from tribo_schemas.event import BadEvent, Event, decode_event
+from tribo.wire.mapping import Mapping
+from tribo.wire.readers import blocks, form_of, read
+from tribo.wire.rejects import Reject, reject
+from tribo_schemas.event import BadEvent, Event, decode_event, event_of
 
-CHUNK = 1 << 20
+Take = Callable[[Event], None]
+Refuse = Callable[[dict[str, Any]], None]
+NUMBERS: dict[str, Callable[[str], Any]] = {"score": float, "scale": float, "sequence": int}
 
 
 def reading(inputs: list[str], source: str | None) -> Reader:
     """A reader of all inputs, through the mapping `source` where one is named. Raises BadConfig for what can't be read."""
-    if source is None and not any(_kind(name) == "csv" for name in inputs):
-        return lambda take, reject: sum(_canonical(name, take, reject) for name in inputs)
-    raise BadConfig("mappings come from --source")
+    if source is not None:
+        mapping = Mapping.load(source)
+        return lambda take, refuse: mapping.feed(inputs, take, refuse)
+    forms = {name: form_of(name) for name in inputs}
+
+    def canonical(take: Take, refuse: Refuse) -> int:
+        return sum((_lines if forms[name] == "jsonl" else _records)(name, take, refuse) for name in inputs)
+
+    return canonical
 
 
-def _kind(name: str) -> str:
-    return name.removesuffix(".gz").rpartition(".")[2]
-
-
-def open_input(name: str) -> IO[bytes]:
-    """The bytes of an input, inflated where it is .gz. Raises BadConfig."""
-    if name == "-":
-        return sys.stdin.buffer
-    try:
-        return cast(IO[bytes], gzip.open(name, "rb")) if name.endswith(".gz") else Path(name).open("rb")
-    except OSError as error:
-        raise BadConfig(f"{name}: can't be read ({error.strerror}): name a file that is there") from None
-
-
-def lines_of(file: IO[bytes]) -> Iterator[bytes]:
-    """The lines of a file, read in large pieces."""
-    rest = b""
-    while chunk := file.read(CHUNK):
-        lines = (rest + chunk).split(b"\n")
-        rest = lines.pop()
-        yield from lines
-    if rest:
-        yield rest
-
-
-def _canonical(name: str, take: Callable[[Event], None], reject: Callable[[dict[str, Any]], None]) -> int:
+def _lines(name: str, take: Take, refuse: Refuse) -> int:
+    """The hot path: a line, an event."""
     records = 0
-    with open_input(name) as file:
-        for number, line in enumerate(lines_of(file), start=1):
+    for block in blocks(name):
+        if isinstance(block, Reject):
+            records += 1
+            refuse(block.row())
+            continue
+        for number, line in enumerate(block.lines, block.first):
             if not line or line.isspace():
                 continue
             records += 1
             try:
-                take(decode_event(line))
+                event = decode_event(line)
             except BadEvent as error:
-                reject({"input": name, "line": number, "reason": str(error), "payload": line.decode("utf-8", "backslashreplace")})
+                refuse(reject(name, number, str(error), line).row())
+            else:
+                take(event)
     return records
+
+
+def _records(name: str, take: Take, refuse: Refuse) -> int:
+    """Elements of a JSON array, or rows whose columns are named as an event's fields."""
+    records = 0
+    for record in read(name):
+        records += 1
+        if isinstance(record, Reject):
+            refuse(record.row())
+            continue
+        try:
+            event = decode_event(record.payload) if isinstance(record.payload, bytes) else event_of(_columns(record.payload))
+        except BadEvent as error:
+            refuse(reject(name, record.line, str(error), record.raw or record.payload).row())
+        else:
+            take(event)
+    return records
+
+
+def _columns(row: dict[str, Any]) -> dict[str, Any]:
+    """A row's cells as an event's fields: an empty cell is absent, `about` holds items between spaces."""
+    fields: dict[str, Any] = {}
+    for name, text in row.items():
+        if not text:
+            continue
+        try:
+            fields[name] = text.split() if name == "about" else NUMBERS[name](text) if name in NUMBERS else text
+        except ValueError:
+            raise BadEvent(name, f"{text!r} is no number") from None
+        if name == "synthetic":
+            if text not in ("true", "false"):
+                raise BadEvent(name, "write true or false")
+            fields[name] = text == "true"
+    return fields

@@ -43,6 +43,7 @@ from tribo_schemas.source import (
 PACKAGED = Path(__file__).parent / "sources"
 MOST_DEPTH = 32
 ITSELF = "*"
+NOTHING = (0, timedelta())
 
 class Unmapped(ValueError):
     """A record that the mapping can't turn into events: the source's fault. Its text is the reject's reason."""
@@ -368,9 +369,9 @@ class Mapping:
         if isinstance(time, str):
             time = Time(take=time)
         take = self._template(time.take)
-        plus = duration_of(time.plus) if time.plus is not None else timedelta()
+        plus = duration_of(time.plus) if time.plus is not None else NOTHING
         clock = self._clock
-        if time.formats is not None or time.zone is not None or plus:
+        if time.formats is not None or time.zone is not None or time.plus is not None:
             clock = _clock(tuple(time.formats or self.file.times), time.zone or self.file.zone, plus)
 
         def instant(row: Row) -> int | None:
@@ -486,7 +487,7 @@ def _truth(text: str, field: str) -> bool:
 _CONVERT: dict[str, Callable[[str, str], Any]] = {"score": _number, "scale": _number, "sequence": _whole, "synthetic": _truth}
 
 
-def _clock(forms: tuple[str, ...], zone: str | None, plus: timedelta = timedelta()) -> Clock:
+def _clock(forms: tuple[str, ...], zone: str | None, plus: tuple[int, timedelta] = NOTHING) -> Clock:
     """Text to UTC milliseconds by the first form that fits. Raises ValueError that names the text."""
     place = ZoneInfo(zone) if zone is not None else None
     patterns = [(form, "" if form in STEADY else strptime_of(form)) for form in forms]
@@ -509,8 +510,7 @@ def _clock(forms: tuple[str, ...], zone: str | None, plus: timedelta = timedelta
                 moment = moment.replace(tzinfo=place)
             elif place is not None:
                 moment = moment.astimezone(place)
-            days = timedelta(days=plus.days)
-            found = ((moment + days).astimezone(UTC) + (plus - days) - EPOCH) // MILLISECOND
+            found = ((moment + timedelta(days=plus[0])).astimezone(UTC) + plus[1] - EPOCH) // MILLISECOND
             if EARLIEST <= found <= LATEST:
                 return found
         raise ValueError(f"{text!r} fits none of the formats {', '.join(forms)}")

@@ -12,7 +12,10 @@ KEPT_BYTES = 65536
 
 
 class Reject(msgspec.Struct, gc=False):
-    """A record that was refused. `line` counts from 1 (0: the input as a whole); `encoding` is 'base64' when the payload is no UTF-8 text."""
+    """A record that was refused. `line` counts from 1 (0: it came from no file).
+
+    `encoding` is 'base64' when what came is no UTF-8 text.
+    """
 
     input: str
     line: int
