@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -87,19 +87,17 @@ class InForce:
                 self.practices.setdefault(entry.practice, []).append(entry)
 
 
-_last: list[tuple[tuple[Entry, ...], InForce]] = []
-
-
 def in_force(standards: Standards, at: int) -> InForce:
     """The entries in force at an instant."""
+    if standards.grouped is not None:  # nothing ever changes: the usual case
+        return cast(InForce, standards.grouped)
     entries = standards.at(at)
-    for known, found in _last:
-        if known is entries:
-            return found
-    found = InForce(entries)
-    _last.insert(0, (entries, found))
-    del _last[8:]
-    return found
+    found = standards.groups.get(id(entries))
+    if found is None:
+        found = standards.groups[id(entries)] = InForce(entries)
+        if standards.unchanging:
+            standards.grouped = found
+    return cast(InForce, found)
 
 
 def applies(entry: Entry, item: Item, team: str | None) -> bool:

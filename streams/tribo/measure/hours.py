@@ -118,13 +118,14 @@ class Year:
 class Calendar:
     """When we are open."""
 
-    __slots__ = ("_begins", "_last", "_totals", "_versions", "_years")
+    __slots__ = ("_begins", "_last", "_open_days", "_totals", "_versions", "_years")
 
     def __init__(self, versions: Sequence[Version]) -> None:
         self._versions = sorted(versions, key=Version.begins)
         self._begins = [version.begins() for version in self._versions]
         self._years: dict[int, Year] = {}
         self._totals: dict[int, int] = {}
+        self._open_days: dict[int, bool] = {}
         self._last = (0, 0, 0)
 
     def _version(self, at: int) -> int:
@@ -207,20 +208,26 @@ class Calendar:
         """The same local time, `days` business days on. A business day is one with any opening hours."""
         index = self._version(start)
         zone = self._versions[index].zone
-        local = (EPOCH + timedelta(milliseconds=min(max(start, -62135510400000), LATEST - 2 * DAY))).astimezone(zone).replace(tzinfo=None)
-        number = local.toordinal()
-        left, limit = days, min(number + SEARCH_DAYS + 7 * days, LAST_DAY.toordinal())
+        local = (EPOCH + timedelta(milliseconds=min(max(start, -62135510400000), LATEST - 2 * DAY))).astimezone(zone)
+        first = number = local.toordinal()
+        left, limit = days, min(number + MOST_YEARS * 366 + 7 * days, LAST_DAY.toordinal())
         while left > 0:
             number += 1
             if number >= limit:
                 return LATEST
+            left -= self._is_business_day(number, index)
+        moment = local.replace(tzinfo=None) + timedelta(days=number - first)
+        return _local(moment, zone)
+
+    def _is_business_day(self, number: int, index: int) -> bool:
+        found = self._open_days.get(number)
+        if found is None:
             day = date.fromordinal(number)
-            noon = _instant(day, 12 * 60, zone)
-            version = self._versions[self._version(noon)]
-            if version.hours[day.weekday()] and not version.closed(day):
-                left -= 1
-        day = date.fromordinal(number)
-        return _local(local.replace(year=day.year, month=day.month, day=day.day), zone) + start % 1000 - local.microsecond // 1000
+            version = self._versions[index]
+            if len(self._versions) > 1:
+                version = self._versions[self._version(_instant(day, 12 * 60, version.zone))]
+            found = self._open_days[number] = bool(version.hours[day.weekday()]) and not version.closed(day)
+        return found
 
 
 class _Always(Calendar):

@@ -21,6 +21,9 @@ POINTS: dict[str, int] = {
 }  # fmt: skip
 
 
+LONG_AGO = -(1 << 60)
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """One standard as it stands for a while. `kind` is clock, promise, implied, count or practice; durations are milliseconds.
 
@@ -64,10 +67,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         return self.within_ms if self.within_ms is not None else self.due(start) - start
 
 
+_NONE: tuple[Entry, ...] = ()
+
+
 class Standards:
     """All standards, each with its versions in order of time."""
 
-    __slots__ = ("_begins", "_by_name", "_in_force", "default_calendar", "names", "points")
+    __slots__ = ("_begins", "_by_name", "_in_force", "default_calendar", "grouped", "groups", "names", "points", "unchanging")
 
     def __init__(
         self, versions: Mapping[str, Sequence[tuple[int, Entry]]], default_calendar: Calendar, points: Mapping[str, int]
@@ -79,6 +85,9 @@ class Standards:
         self.names = tuple(sorted(self._by_name))
         self._begins = sorted({begin for entries in self._by_name.values() for begin, _ in entries})
         self._in_force = [self._at(begin) for begin in self._begins]
+        self.unchanging = all(begin < LONG_AGO for begin in self._begins)
+        self.grouped: object | None = None  # the fold's own grouping of entries, kept with what it groups
+        self.groups: dict[int, object] = {}
 
     def _at(self, at: int) -> tuple[Entry, ...]:
         found = []
@@ -91,7 +100,7 @@ class Standards:
     def at(self, at: int) -> tuple[Entry, ...]:
         """The entries in force at an instant; the same tuple for the same stretch of time."""
         index = len(self._begins) - 1 if self._begins and at >= self._begins[-1] else bisect_right(self._begins, at) - 1
-        return self._in_force[index] if index >= 0 else ()
+        return self._in_force[index] if index >= 0 else _NONE
 
     def entries(self, name: str) -> tuple[Entry, ...]:
         """All versions of a standard."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable
 
 from tribo.measure.journeys import MOST_ITEMS_JOINED, Groups, taken_back
 from tribo_schemas.event import Event, order_key, same, smaller
@@ -46,22 +46,25 @@ def happened(events: Iterable[Event]) -> tuple[list[Event], int]:
 
 def hubs_of(events: Iterable[Event]) -> frozenset[str]:
     """Customers and items that would join more than 1,000 items: a guest account, a catch-all order. They join nothing."""
-    joined: dict[str, set[str]] = defaultdict(set)
-    for event in events:
-        if event.customer is not None:
-            joined[event.customer].add(event.item)
-        for other in event.about or ():
-            joined[other].add(event.item)
-            joined[event.item].add(other)
-    return frozenset(name for name, items in joined.items() if len(items) > MOST_ITEMS_JOINED)
+    claims = {(event.item, event.customer) for event in events if event.customer is not None}
+    abouts = {(event.item, other) for event in events if event.about for other in event.about}
+    return _hubs(claims, abouts)
 
 
-def histories(events: Iterable[Event], hubs: frozenset[str]) -> Iterator[list[Event]]:
-    """The events in groups that may touch each other, through customers or `about`; each group is one history."""
-    groups = Groups()
-    union = groups.union
-    seen: set[tuple[str, str]] = set()
+def _hubs(claims: Iterable[tuple[str, str]], abouts: Iterable[tuple[str, str]]) -> frozenset[str]:
+    joined = Counter(customer for _, customer in claims)
+    hubs = {customer for customer, number in joined.items() if number > MOST_ITEMS_JOINED}
+    neighbours = Counter(name for pair in {(min(pair), max(pair)) for pair in abouts} for name in pair)
+    hubs.update(item for item, number in neighbours.items() if number > MOST_ITEMS_JOINED)
+    return frozenset(hubs)
+
+
+def histories(events: Iterable[Event]) -> tuple[frozenset[str], list[list[Event]]]:
+    """The events in groups that may touch each other, through customers or `about`: each group is one history. Before them
+    the hubs: customers and items that would join more than 1,000 items (a guest account, a catch-all order) and join nothing."""
     by_item: dict[str, list[Event]] = {}
+    claims: dict[tuple[str, str], None] = {}
+    abouts: dict[tuple[str, str], None] = {}
     for event in events:
         item = event.item
         held = by_item.get(item)
@@ -69,21 +72,25 @@ def histories(events: Iterable[Event], hubs: frozenset[str]) -> Iterator[list[Ev
             by_item[item] = [event]
         else:
             held.append(event)
-        customer = event.customer
-        if customer is not None and (item, customer) not in seen:
-            seen.add((item, customer))
-            if customer not in hubs:
-                union("c:" + customer, "i:" + item)
-        if event.about and item not in hubs:
+        if event.customer is not None:
+            claims[item, event.customer] = None
+        if event.about is not None:
             for other in event.about:
-                if other not in hubs:
-                    union("i:" + other, "i:" + item)
+                abouts[item, other] = None
+    hubs = _hubs(claims, abouts)
+    groups = Groups()
+    for item, customer in claims:
+        if customer not in hubs:
+            groups.union("\0" + customer, item)
+    for item, other in abouts:
+        if item not in hubs and other not in hubs:
+            groups.union(item, other)
     parts: dict[str, list[Event]] = {}
     for item, held in by_item.items():
-        root = groups.find("i:" + item)
+        root = groups.find(item)
         part = parts.get(root)
         if part is None:
             parts[root] = held
         else:
             part += held
-    yield from parts.values()
+    return hubs, list(parts.values())

@@ -14,7 +14,7 @@ import msgspec
 
 from tribo.measure.advance import Frontier, fold
 from tribo.measure.standards import Standards
-from tribo.measure.whole import Input, happened, histories, hubs_of
+from tribo.measure.whole import Input, happened, histories
 from tribo.pseudonym import pseudonym
 from tribo_schemas.event import Event
 from tribo_schemas.finding import Finding
@@ -33,11 +33,11 @@ def measure_events(
     last = max((event.time for event in events), default=0)
     now = last if until is None else max(until, last)
     frontier = Frontier(now=now, complete=True)
-    hubs = hubs_of(left)
+    hubs, parts = histories(left)
     rows: list[JourneyRow] = []
     findings: list[Finding] = []
     tally: Counter[str] = Counter()
-    for part in histories(left, hubs):
+    for part in parts:
         step = fold(part, frontier, standards, hubs)
         rows += step.journeys
         findings += step.found

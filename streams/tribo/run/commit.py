@@ -1,0 +1,215 @@
+"""Group commit: deliveries queue up, and one thread takes what is there as one batch into the ledger.
+
+A delivery is answered when its transaction is on disk. The thread is the only one that touches the writing connection; each
+second it also lets time pass. A full disk answers `Full` and is tried again with the next delivery; any other failure of the
+disk stops the run, for nobody can say what such a disk holds.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from tribo.ledger.ledger import Ledger, Outcome, Outpaced
+from tribo.ledger.sqlite import is_full
+from tribo.measure.standards import Standards
+from tribo.run.clock import Heard, ReceiveClock
+from tribo.wire.rejects import Reject, reject
+from tribo_schemas.event import Event, canonical
+
+log = logging.getLogger("tribo")
+FUTURE_REASON = "time: future: is more than 5 minutes ahead of the receive clock; mend the source's clock"
+HOUR_SECONDS = 3600.0
+DAY = 86_400_000
+
+
+class Busy(Exception):
+    """The queue is full: come again."""
+
+
+class Full(Exception):
+    """The disk is full: nothing was taken."""
+
+
+class Broken(Exception):
+    """The ledger can't be written any more: nothing was taken."""
+
+
+@dataclass(slots=True)
+class Delivery:
+    """Events that came together, with what was refused among them. The future gives an outcome for each event, or a reason (Reject)."""
+
+    events: list[Event]
+    rejects: list[tuple[str, Reject]] = field(default_factory=list)
+    raw: list[tuple[str, bytes]] = field(default_factory=list)
+    inputs: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    input: str = ""
+    done: Future[list[Outcome | Reject]] = field(default_factory=Future)
+
+
+class Committer:
+    """The writing thread."""
+
+    def __init__(
+        self, ledger: Ledger, standards: Standards, *, queue_events: int = 50_000, batch_events: int = 5_000,
+        raw_days: int = 30, rejects_days: int = 14, clock: ReceiveClock | None = None,
+    ) -> None:  # fmt: skip
+        self.ledger = ledger
+        self.standards = standards
+        self.clock = clock or ReceiveClock()
+        self.heard = Heard(ledger.watermarks(), self.clock.now())
+        self.full = False
+        self.broken: BaseException | None = None
+        self._queue: deque[Delivery] = deque()
+        self._waiting = 0
+        self._queue_events, self._batch_events = queue_events, batch_events
+        self._raw_ms, self._rejects_ms = raw_days * DAY, rejects_days * DAY
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def submit(self, delivery: Delivery) -> Future[list[Outcome | Reject]]:
+        """Queue a delivery. Raises Busy when too much waits already, Broken when the ledger can't be written any more."""
+        size = len(delivery.events) + len(delivery.rejects) + 1
+        with self._changed:
+            if self.broken is not None or self._stopping:
+                raise Broken
+            if self._waiting and self._waiting + size > self._queue_events:
+                raise Busy
+            self._waiting += size
+            self._queue.append(delivery)
+            self._changed.notify()
+        return delivery.done
+
+    def drain(self, seconds: float = 8.0) -> None:
+        """Write what waits, then stop."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+
+    def _run(self) -> None:
+        next_tick = time.monotonic()
+        next_expiry = next_tick + 60
+        try:
+            while True:
+                with self._changed:
+                    if not self._queue and not self._stopping:
+                        self._changed.wait(max(next_tick - time.monotonic(), 0.0))
+                    taken = self._next()
+                    if not taken and self._stopping:
+                        return
+                if taken:
+                    self._commit(taken)
+                if time.monotonic() >= next_tick:
+                    woken = self._tick()
+                    next_tick = time.monotonic() + (0.0 if woken else 1.0)
+                if time.monotonic() >= next_expiry:
+                    self._expire()
+                    next_expiry = time.monotonic() + HOUR_SECONDS
+        except BaseException as error:
+            self._fail(error)
+
+    def _next(self) -> list[Delivery]:
+        taken: list[Delivery] = []
+        events = 0
+        while self._queue and (not taken or events + len(self._queue[0].events) <= self._batch_events):
+            delivery = self._queue.popleft()
+            events += len(delivery.events)
+            self._waiting -= len(delivery.events) + len(delivery.rejects) + 1
+            taken.append(delivery)
+        return taken
+
+    def _fail(self, error: BaseException) -> None:
+        log.critical("the ledger can't be written any more (%s): stopping", type(error).__name__, exc_info=error)
+        with self._changed:
+            self.broken = error
+            left = list(self._queue)
+            self._queue.clear()
+        for delivery in left:
+            delivery.done.set_exception(Broken())
+
+    def _commit(self, taken: list[Delivery]) -> None:
+        try:
+            self._write(taken)
+            self.full = False
+        except sqlite3.Error as error:
+            if not is_full(error):
+                for delivery in taken:
+                    delivery.done.set_exception(Broken())
+                raise
+            if not self.full:
+                log.error("the disk is full: what comes is answered 503 until there is room")
+            self.full = True
+            for delivery in taken:
+                delivery.done.set_exception(Full())
+        except Exception as error:
+            if len(taken) > 1:
+                for delivery in taken:
+                    self._commit([delivery])
+                return
+            log.error("a delivery can't be taken: %s; this is a fault of tribo", type(error).__name__, exc_info=error)
+            taken[0].done.set_exception(error)
+
+    def _write(self, taken: list[Delivery]) -> None:
+        now = self.clock.now()
+        batch: list[Event] = []
+        rejects: list[tuple[str, Reject]] = []
+        raw: list[tuple[str, bytes]] = []
+        inputs: dict[str, tuple[int, int, int]] = {}
+        answers: list[list[Outcome | Reject]] = []
+        places: list[tuple[int, int]] = []
+        for number, delivery in enumerate(taken):
+            answer: list[Outcome | Reject] = []
+            for index, event in enumerate(delivery.events):
+                if Heard.is_future(event, now):
+                    refused = reject(delivery.input, 0, FUTURE_REASON, canonical(event))
+                    rejects.append((event.source, refused))
+                    answer.append(refused)
+                else:
+                    batch.append(event)
+                    places.append((number, index))
+                    answer.append("applied")
+            answers.append(answer)
+            rejects += delivery.rejects
+            raw += delivery.raw if self._raw_ms else ()
+            inputs.update(delivery.inputs)
+        self.heard.take(batch, now)
+        frontier = self.heard.frontier(now)
+        for attempt in (1, 2, 3):
+            try:
+                outcomes = self.ledger.apply(batch, frontier, self.standards, raw=raw, rejects=rejects, inputs=inputs)
+                break
+            except Outpaced:
+                if attempt == 3:
+                    raise
+        for (number, index), outcome in zip(places, outcomes, strict=True):
+            answers[number][index] = outcome
+        for delivery, answer in zip(taken, answers, strict=True):
+            delivery.done.set_result(answer)
+
+    def _tick(self) -> int:
+        try:
+            return self.ledger.tick(self.heard.frontier(self.clock.now()), self.standards)
+        except sqlite3.Error as error:
+            if not is_full(error):
+                raise
+            self.full = True
+            return 0
+
+    def _expire(self) -> None:
+        try:
+            self.ledger.expire(self.clock.now(), self._raw_ms, self._rejects_ms)
+        except sqlite3.Error as error:
+            if not is_full(error):
+                raise
