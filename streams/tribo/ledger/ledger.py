@@ -286,7 +286,8 @@ class Ledger:
                     work.histories[history] = held
             for event, outcome in zip(batch, outcomes, strict=True):
                 self._sources[event.source].counts[outcome] += 1
-            for name, reject in rejects:
+            for said, reject in rejects:
+                name = said if said in self._sources else ""  # whoever sends rubbish can't make up sources
                 source = self._source(name, work)
                 source.counts["rejected"] += 1
                 work.sources.add(name)
@@ -802,7 +803,7 @@ class Ledger:
     def refold(self, frontier: Frontier, standards: Standards, histories: Iterable[int] | None = None) -> int:
         """Take up histories that were set aside (default: all of them) and fold them from their events; returns how many stand again."""
         if histories is None:
-            histories = [history for (history,) in self.db.execute("SELECT history FROM histories WHERE set_aside = 1")]
+            histories = self.all_set_aside()
         mended = 0
         for history in histories:
             with self._transaction() as work:
@@ -816,6 +817,14 @@ class Ledger:
                     work.tally["set_aside"] = work.tally.get("set_aside", 0) - 1
                 mended += not held.dirty
         return mended
+
+    def all_set_aside(self) -> list[int]:
+        """Every history that was set aside."""
+        return [history for (history,) in self.db.execute("SELECT history FROM histories WHERE set_aside = 1")]
+
+    def last_event_at(self) -> int:
+        """The time of the last event of any source (UTC ms); 0 if there is none."""
+        return max((source.last_event_at or 0 for source in self._sources.values()), default=0)
 
     def all_histories(self) -> list[int]:
         """Every history that stands, to be folded anew, as after a change of the standards."""

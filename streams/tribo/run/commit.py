@@ -15,7 +15,7 @@ from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from tribo.ledger.ledger import Ledger, Outcome, Outpaced
+from tribo.ledger.ledger import Ledger, Outcome
 from tribo.ledger.sqlite import is_full
 from tribo.measure.standards import Standards
 from tribo.run.clock import Heard, ReceiveClock
@@ -184,15 +184,14 @@ class Committer:
             rejects += delivery.rejects
             raw += delivery.raw if self._raw_ms else ()
             inputs.update(delivery.inputs)
+        before = dict(self.heard.watermark)
         self.heard.take(batch, now)
         frontier = self.heard.frontier(now)
-        for attempt in (1, 2, 3):
-            try:
-                outcomes = self.ledger.apply(batch, frontier, self.standards, raw=raw, rejects=rejects, inputs=inputs)
-                break
-            except Outpaced:
-                if attempt == 3:
-                    raise
+        try:
+            outcomes = self.ledger.apply(batch, frontier, self.standards, raw=raw, rejects=rejects, inputs=inputs)
+        except BaseException:
+            self.heard.watermark = before  # what wasn't taken wasn't heard
+            raise
         for (number, index), outcome in zip(places, outcomes, strict=True):
             answers[number][index] = outcome
         for delivery, answer in zip(taken, answers, strict=True):

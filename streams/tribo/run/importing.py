@@ -1,0 +1,102 @@
+"""`tribo import`: years of history into the ledger, which pages nobody.
+
+First everything is kept, then each history that got something new is folded once, at event time and with every source heard;
+what it finds is marked historical. Interrupted, it goes on where it was when it is given the same inputs again: what is kept
+already is a duplicate, and what isn't folded yet is still marked.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from tribo.ledger.ledger import Ledger, Reader
+from tribo.measure.advance import Frontier
+from tribo.run.embedded import standards_of
+from tribo.run.inputs import reading
+from tribo.wire.rejects import Reject
+from tribo_schemas.event import Event
+
+KEPT_AT_ONCE = 5_000
+
+
+def import_files(
+    data: Path, inputs: list[str], source: str | None = None, standards: Path | None = None, until: int | None = None
+) -> dict[str, Any]:
+    """Import files (or '-') through a mapping, or as canonical events, and return a summary.
+
+    The clock ends at `until` (UTC ms; default: the time of the last event the ledger has). Raises BadConfig.
+    """
+    began = time.perf_counter()
+    read = reading(inputs, source)
+    rules, text = standards_of(standards)
+    ledger = Ledger.open(data, text)
+    try:
+        now = time.time_ns() // 1_000_000
+        counts: dict[str, int] = {}
+        events: list[Event] = []
+        rejects: list[tuple[str, Reject]] = []
+
+        def keep() -> None:
+            outcomes = ledger.apply(
+                events, Frontier(now, complete=True), rules, received_at=now, rejects=rejects, historical=True, folded=False
+            )
+            for outcome in outcomes:
+                counts[outcome] = counts.get(outcome, 0) + 1
+            counts["rejected"] = counts.get("rejected", 0) + len(rejects)
+            events.clear()
+            rejects.clear()
+
+        def take(event: Event) -> None:
+            events.append(event)
+            if len(events) >= KEPT_AT_ONCE:
+                keep()
+
+        def refuse(row: dict[str, Any]) -> None:
+            rejects.append(("", Reject(row["input"], row["line"], row["reason"], row["payload"], row.get("encoding"))))
+
+        records = read(take, refuse)
+        keep()
+        latest = until if until is not None else ledger.last_event_at()
+        frontier = Frontier(latest, complete=True)
+        histories = 0
+        while folded := ledger.fold_dirty(frontier, rules, historical=True):
+            histories += folded
+        return {
+            "records": records, "outcomes": dict(sorted(counts.items())), "histories": histories,
+            "seconds": round(time.perf_counter() - began, 3),
+        }  # fmt: skip
+    finally:
+        ledger.close()
+
+
+def list_rejects(data: Path, limit: int = 50, source: str | None = None) -> list[dict[str, Any]]:
+    """The records refused last, newest first. Raises BadConfig if there is no ledger."""
+    with Reader(data) as reader:
+        return reader.rejects(limit, source)
+
+
+def refold(data: Path, item: str | None = None, standards: Path | None = None, everything: bool = False) -> tuple[int, int]:
+    """Fold anew: the history of `item`, everything, or (default) what was set aside. Returns (folded, of them still crashing).
+
+    Time is what the receive clock says, and no source is waited for. Raises BadConfig: another process writes; no such item.
+    """
+    from tribo_schemas.config import BadConfig
+
+    rules, text = standards_of(standards)
+    ledger = Ledger.open(data, text)
+    try:
+        if everything:
+            chosen = ledger.all_histories()
+        elif item is not None:
+            history = ledger.history_of(item)
+            if history is None:
+                raise BadConfig(f"{item}: the ledger knows no such item; write kind:id, as the events do")
+            chosen = [history]
+        else:
+            chosen = ledger.all_set_aside()
+        frontier = Frontier(time.time_ns() // 1_000_000, heard={name: mark for name, (mark, _) in ledger.watermarks().items() if mark})
+        return len(chosen), len(chosen) - ledger.refold(frontier, rules, chosen)
+    finally:
+        ledger.close()
