@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from tribo.ledger import ledger as module
-from tribo.ledger.ledger import Ledger, Reader
+from tribo.ledger.ledger import Ledger, Outpaced, Reader
 from tribo.ledger.sqlite import is_full
 from tribo.measure.advance import Frontier
 from tribo.measure.standards import compile_standards
 from tribo.run.measure import measure_events
+from tribo.show.explain import explain
+from tribo.wire.rejects import reject
 from tribo_schemas.config import BadConfig
 from tribo_schemas.event import BadEvent, Event, event_of, stamp
 
@@ -112,3 +115,206 @@ def test_any_order_and_batches_give_what_one_fold_gives(seed: int, tmp_path: Pat
     assert got[1] == want[1]
     assert got[2] == want[2]
     assert "duplicate" in seen
+
+
+def opened(number: int, time: int = BEGIN, **more: object) -> Event:
+    return event_of({
+        "id": f"e{number}", "source": "crm", "time": stamp(time), "touchpoint": "service", "fact": "opened",
+        "item": f"case:{number}", "customer": f"customer-{number}", **more,
+    })  # fmt: skip
+
+
+def promised(number: int, due: int, time: int = BEGIN + MINUTE) -> Event:
+    return opened(number, time, id=f"p{number}", fact="promised", promise="call", due=stamp(due))
+
+
+def test_a_second_process_is_told_so(tmp_path: Path, ledger: Ledger) -> None:
+    with pytest.raises(BadConfig, match="another tribo process"):
+        Ledger.open(tmp_path)
+
+
+def test_a_newer_ledger_and_a_stranger_are_refused(tmp_path: Path) -> None:
+    Ledger.open(tmp_path).close()
+    with sqlite3.connect(tmp_path / "ledger.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(BadConfig, match="newer tribo"):
+        Ledger.open(tmp_path)
+    with pytest.raises(BadConfig, match="version 99"):
+        Reader(tmp_path)
+    (tmp_path / "other.db").write_bytes(b"no database at all" * 100)
+    with pytest.raises(BadConfig, match="damaged or no ledger"):
+        Ledger.open(tmp_path / "other.db")
+    with pytest.raises(BadConfig, match="no ledger yet"):
+        Reader(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 1, 0, 1, 1)])
+@pytest.mark.parametrize("size", [1, 5])
+def test_of_two_contents_the_smaller_holds(order: tuple[int, ...], size: int, ledger: Ledger) -> None:
+    two = (opened(1), opened(1, BEGIN + MINUTE, topic="late"))
+    arriving = [two[index] for index in order]
+    outcomes = []
+    for begin in range(0, len(arriving), size):
+        outcomes += ledger.apply(arriving[begin : begin + size], Frontier(BEGIN + DAY // 2), STANDARDS)
+    assert outcomes == ["applied", "conflict", *["duplicate"] * (len(order) - 2)]
+    with Reader(ledger.path) as reader:
+        story = reader.journey("case:1")
+    assert story is not None
+    assert [event.time for event in story.events] == [BEGIN]
+    assert story.row.opened_at == BEGIN
+
+
+def test_a_promise_breaks_in_silence_once(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path)
+    due = BEGIN + 60 * MINUTE
+    ledger.apply([opened(1), promised(1, due)], Frontier(BEGIN + 2 * MINUTE, heard={"crm": BEGIN}), STANDARDS)
+    ledger.close()
+    ledger = Ledger.open(tmp_path)
+    ledger.tick(Frontier(due, heard={"crm": due}), STANDARDS)
+    assert not kinds(ledger) & {"promise_broken"}
+    while ledger.tick(Frontier(due + 1, heard={"crm": due + 1}), STANDARDS):
+        pass
+    assert "promise_broken" in kinds(ledger)
+    kept = opened(1, due - MINUTE, id="k1", fact="kept", promise="call")
+    assert ledger.apply([kept], Frontier(due + MINUTE, heard={"crm": due + 1}), STANDARDS) == ["late"]
+    assert "promise_broken" not in kinds(ledger)
+    with Reader(ledger.path) as reader:
+        story = reader.journey("case:1")
+        assert story is not None
+        assert [(told.revision, told.status) for told in story.findings if told.finding.kind == "promise_broken"] == [
+            (1, "found"), (2, "withdrawn"),
+        ]  # fmt: skip
+        assert reader.counters()["finding|promise_broken|service|"] == (1, 1)
+    ledger.close()
+
+
+def kinds(ledger: Ledger) -> set[str]:
+    with Reader(ledger.path) as reader:
+        return {finding.kind for finding in reader.standing()}
+
+
+def test_a_silent_source_makes_promises_unknown_and_a_day_later_broken(ledger: Ledger) -> None:
+    due = BEGIN + 60 * MINUTE
+    ledger.apply([opened(1), promised(1, due)], Frontier(BEGIN + 2 * MINUTE, heard={"crm": BEGIN}), STANDARDS)
+
+    def time_passes(now: int, **frontier: dict[str, int]) -> set[str]:
+        for _ in range(10):
+            if not ledger.tick(Frontier(now, **{"heard": {"crm": BEGIN}, **frontier}), STANDARDS):  # type: ignore[arg-type]
+                break
+        else:
+            raise AssertionError("time stands still: the same histories wake for ever")
+        return kinds(ledger)
+
+    assert not time_passes(due + MINUTE) & {"promise_broken", "promise_unknown"}
+    silent = {"crm": due + 2 * MINUTE}
+    assert "promise_unknown" in time_passes(due + 3 * MINUTE, silent=silent)
+    assert "promise_unknown" not in time_passes(due + 4 * MINUTE)
+    assert "promise_unknown" in time_passes(due + 5 * MINUTE, silent=silent)
+    late = time_passes(due + 5 * MINUTE + DAY, silent=silent)
+    assert "promise_broken" in late
+    assert "promise_unknown" not in late
+
+
+def test_a_history_that_crashes_the_fold_is_set_aside_and_taken_up_again(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    healthy = module.fold, module.advance
+
+    def cursed(events: Sequence[Event]) -> None:
+        if any(event.item == "case:1" for event in events):
+            raise ZeroDivisionError
+
+    def cursed_fold(events: Sequence[Event], *rest: object) -> object:
+        cursed(events)
+        return healthy[0](events, *rest)  # type: ignore[arg-type]
+
+    def cursed_advance(history: object, events: Sequence[Event], *rest: object) -> object:
+        cursed(events)
+        return healthy[1](history, events, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "fold", cursed_fold)
+    monkeypatch.setattr(module, "advance", cursed_advance)
+    assert ledger.apply([opened(1), opened(2)], Frontier(BEGIN + MINUTE), STANDARDS) == ["applied", "applied"]
+    for second in range(1, 20):
+        ledger.tick(Frontier(BEGIN + MINUTE + second * 1000), STANDARDS)
+    ledger.apply([promised(1, BEGIN + DAY), promised(2, BEGIN + DAY)], Frontier(BEGIN + 2 * MINUTE), STANDARDS)
+    with Reader(ledger.path) as reader:
+        assert [(row["item"], row["crashes"]) for row in reader.set_aside()] == [("case:1", 3)]
+        assert reader.journey("case:1") is None
+        story = reader.journey("case:2")
+        assert story is not None
+        assert story.row.promises["made"] == 1
+        assert reader.tallies()["set_aside"] == 1
+    assert ledger.refold(Frontier(BEGIN + 2 * MINUTE), STANDARDS) == 0
+    monkeypatch.undo()
+    assert ledger.refold(Frontier(BEGIN + 2 * MINUTE), STANDARDS) == 1
+    with Reader(ledger.path) as reader:
+        story = reader.journey("case:1")
+        assert story is not None
+        assert story.row.promises["made"] == 1
+        assert not reader.set_aside()
+        assert "set_aside" not in reader.tallies()
+
+
+def test_a_full_disk_takes_nothing_and_goes_on_when_there_is_room(ledger: Ledger) -> None:
+    ledger.apply([opened(0)], Frontier(BEGIN + MINUTE), STANDARDS)
+    (pages,) = ledger.db.execute("PRAGMA page_count").fetchone()
+    ledger.db.execute(f"PRAGMA max_page_count = {pages}")
+    batch = [opened(number, topic="x" * 900) for number in range(1, 400)]
+    with pytest.raises(sqlite3.OperationalError) as error:
+        ledger.apply(batch, Frontier(BEGIN + MINUTE), STANDARDS)
+    assert is_full(error.value)
+    with Reader(ledger.path) as reader:
+        assert reader.journey("case:0") is not None
+        assert reader.journey("case:1") is None
+    ledger.db.execute("PRAGMA max_page_count = 1073741823")
+    assert set(ledger.apply(batch, Frontier(BEGIN + MINUTE), STANDARDS)) == {"applied"}
+    got, want = table(ledger), expected([opened(0), *batch], BEGIN + MINUTE)
+    assert got[:2] == want[:2]
+
+
+def test_an_outpaced_writer_drops_its_work(ledger: Ledger) -> None:
+    ledger.apply([opened(0)], Frontier(BEGIN + MINUTE), STANDARDS)
+    ledger.db.execute("UPDATE partitions SET version = version + 5")
+    with pytest.raises(Outpaced):
+        ledger.apply([opened(1)], Frontier(BEGIN + MINUTE), STANDARDS)
+    assert ledger.apply([opened(1)], Frontier(BEGIN + MINUTE), STANDARDS) == ["applied"]
+
+
+def test_a_guest_account_joins_nothing(ledger: Ledger) -> None:
+    events = [opened(number, BEGIN + number, customer="guest", topic=f"t{number % 7}") for number in range(1010)]
+    events += [
+        opened(number, BEGIN + number, item=f"case:{number - 2000}", fact="closed", customer="guest") for number in range(2000, 2050)
+    ]
+    now = BEGIN + DAY
+    for begin in range(0, len(events), 300):
+        ledger.apply(events[begin : begin + 300], Frontier(now, complete=True), STANDARDS)
+    got, want = table(ledger), expected(events, now)
+    assert len(got[0]) == 1010
+    assert got == want
+
+
+def test_rejects_and_raw_records_are_kept_for_a_while(ledger: Ledger) -> None:
+    ledger.apply(
+        [opened(1)], Frontier(BEGIN), STANDARDS, raw=[("POST", b"{}")],
+        rejects=[("crm", reject("POST", 1, "fact: no such fact", b'{"a":1}')), ("made up", reject("POST", 2, "x", b"\xff"))],
+    )  # fmt: skip
+    with Reader(ledger.path) as reader:
+        assert [(row["source"], row["reason"], row["payload"]) for row in reader.rejects()] == [
+            ("", "x", "/w=="), ("crm", "fact: no such fact", '{"a":1}'),
+        ]  # fmt: skip
+        assert {row["name"]: row["rejected"] for row in reader.sources()} == {"": 1, "crm": 1}
+    ledger.expire(BEGIN + 2 * DAY, DAY, DAY)
+    with Reader(ledger.path) as reader:
+        assert not reader.rejects()
+
+
+def test_explain_tells_the_story_with_its_evidence(ledger: Ledger) -> None:
+    due = BEGIN + 60 * MINUTE
+    ledger.apply([opened(1), promised(1, due)], Frontier(due + MINUTE, complete=True), STANDARDS)
+    with Reader(ledger.path) as reader:
+        told = "\n".join(explain(reader, "case:1"))
+        assert explain(reader, "case:9") == []
+    assert "promise_broken, 10 points" in told
+    assert "because of" in told
+    assert "crm/p1" in told
+    assert "customer-1" not in told

@@ -560,7 +560,7 @@ class Ledger:
                 continue
             state = held.state
             if state is not None:
-                self._before[history] = state.last_event
+                self._before[history] = (state.last_event, None if state.last_timer is None else state.last_timer.at)
             if history in whole or held.dirty or (state is not None and held.standards != self._standards) or (
                 state is None and (not held.new or self._hubs)
             ):  # fmt: skip
@@ -605,7 +605,9 @@ class Ledger:
                 rows[history].append(journey)
             for history in some:
                 held = self._cache[history]
-                if len({event.item for event in events[history]}) + sum(len(event.about or ()) for event in events[history]) > MOST_ITEMS_JOINED:
+                mentioned = {event.item for event in events[history]}
+                mentioned.update(other for event in events[history] if event.about for other in event.about)
+                if len(mentioned) > MOST_ITEMS_JOINED:
                     hubs = hubs_of(happened(events[history])[0]) - frozenset(name[2:] for name in self._hubs)
                     if hubs:
                         self._part(held, events[history], hubs, frontier, standards, historical, work)
@@ -769,7 +771,8 @@ class Ledger:
                 cursor = (-(2**62), 0)
             if cursor is not None:
                 rows = self.db.execute(
-                    "SELECT at, history FROM deadlines WHERE waits_on = ? AND at < ? AND (at, history) > (?, ?) ORDER BY at, history LIMIT ?",
+                    "SELECT at, history FROM deadlines WHERE waits_on = ? AND at < ? AND (at, history) > (?, ?) "
+                    "ORDER BY at, history LIMIT ?",
                     (source.number, now, *cursor, most),
                 ).fetchall()
                 for _, history in rows:
@@ -851,14 +854,13 @@ class Ledger:
 
 
 def _late(groups: Mapping[int, list[Event]], before: Mapping[int, Any]) -> set[tuple[str, str]]:
-    """The (source, id) of new events that stand before what their history had folded already."""
+    """The (source, id) of new events that stand before what their history had folded already: an event, or what time decided."""
     late = set()
     for history, events in groups.items():
-        last = before.get(history)
-        if last is not None:
-            for event in events:
-                if order_key(event) < tuple(last):
-                    late.add((event.source, event.id))
+        last, decided = before.get(history, (None, None))
+        for event in events:
+            if (last is not None and order_key(event) < tuple(last)) or (decided is not None and event.time <= decided):
+                late.add((event.source, event.id))
     return late
 
 

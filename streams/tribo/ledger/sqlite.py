@@ -109,7 +109,9 @@ def reader(path: Path) -> sqlite3.Connection:
         raise BadConfig(f"{path}: can't be read ({error})") from None
     if version != VERSION:
         connection.close()
-        raise BadConfig(f"{path}: has version {version} of the tables, this tribo knows {VERSION}; open it with `tribo run` of this version")
+        raise BadConfig(
+            f"{path}: has version {version} of the tables, this tribo knows {VERSION}; open it with `tribo run` of this version"
+        )
     return connection
 
 

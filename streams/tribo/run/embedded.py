@@ -12,7 +12,7 @@ import hmac
 import logging
 import os
 import signal
-import sys
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,16 @@ from aiohttp import web
 from tribo.ledger.ledger import Ledger, Outcome, Reader
 from tribo.measure.standards import Standards, compile_standards
 from tribo.run.accept import (
-    MOST_BODY_BYTES, MOST_EVENT_BYTES, TooLarge, Unreadable, event_in, event_of_headers, inflated, items, refused, source_of,
+    MOST_BODY_BYTES,
+    MOST_EVENT_BYTES,
+    TooLarge,
+    Unreadable,
+    event_in,
+    event_of_headers,
+    inflated,
+    items,
+    refused,
+    source_of,
 )  # fmt: skip
 from tribo.run.commit import Broken, Busy, Committer, Delivery, Full
 from tribo.run.settings import Follow, Settings, is_loopback
@@ -73,8 +82,9 @@ def _decoded(body: bytes, request: web.Request) -> tuple[Delivery, list[int | Re
         try:
             event = event_of_headers(raw, request.headers) if binary else event_in(raw)
         except BadEvent as error:
-            places.append(refused(delivery.input, number + 1, error, raw))
-            delivery.rejects.append((source_of(raw), places[-1]))
+            wrong = refused(delivery.input, number + 1, error, raw)
+            places.append(wrong)
+            delivery.rejects.append((source_of(raw), wrong))
         else:
             places.append(len(delivery.events))
             delivery.events.append(event)
@@ -200,7 +210,8 @@ class Followed:
         self.mapping = Mapping.load(follow.source) if follow.source is not None else None
         if self.mapping is not None and (self.mapping.file.kind != "records" or self.mapping.file.id is None):
             raise BadConfig(
-                f"{follow.source}: only a mapping of kind `records` with an `id` can follow a file that grows; use `tribo import` for this one"
+                f"{follow.source}: only a mapping of kind `records` with an `id` can follow a file that grows; "
+                "use `tribo import` for this one"
             )
 
     def files(self) -> list[Path]:
@@ -277,27 +288,24 @@ async def follow(committer: Committer, followed: Followed, places: dict[str, tup
             await asyncio.sleep(POLL_SECONDS)
 
 
-async def follow_stdin(committer: Committer) -> None:
-    """Read canonical events from standard input until it ends; what was read is kept as it comes."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=MOST_EVENT_BYTES + 1)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+def follow_stdin(committer: Committer, loop: asyncio.AbstractEventLoop) -> None:
+    """Read canonical events from standard input until it ends, in a thread of its own: a silent pipe must not hold up the end."""
     followed = Followed(Follow(path=Path("-")))
     rest = b""
     line = 1
-    while True:
-        data = await reader.read(FOLLOWED_AT_ONCE_BYTES)
-        end = data.rfind(b"\n") + 1
-        if data and not end:
+    try:
+        while data := os.read(0, FOLLOWED_AT_ONCE_BYTES):
             rest += data
-            if len(rest) <= MOST_EVENT_BYTES:
+            end = rest.rfind(b"\n") + 1
+            if not end and len(rest) <= MOST_EVENT_BYTES:
                 continue
-            data, end = b"", 0
-        whole, rest = rest + data[:end], data[end:]
-        if not data and not whole:
-            return
-        await _delivered(committer, followed.delivery("-", line, whole))
-        line += whole.count(b"\n")
+            whole, rest = (rest[:end], rest[end:]) if end else (rest, b"")
+            asyncio.run_coroutine_threadsafe(_delivered(committer, followed.delivery("-", line, whole)), loop).result()
+            line += whole.count(b"\n")
+        if rest:
+            asyncio.run_coroutine_threadsafe(_delivered(committer, followed.delivery("-", line, rest)), loop).result()
+    except (Broken, OSError, RuntimeError) as error:
+        log.error("standard input is no longer read (%s)", type(error).__name__)
 
 
 # -- the process -----------------------------------------------------------------------------------------------------
@@ -322,7 +330,7 @@ async def _serve(committer: Committer, settings: Settings, ready: Callable[[str]
     places = committer.ledger.places()
     tasks = [asyncio.ensure_future(follow(committer, Followed(entry), places)) for entry in settings.follow]
     if settings.stdin:
-        tasks.append(asyncio.ensure_future(follow_stdin(committer)))
+        threading.Thread(target=follow_stdin, args=(committer, loop), name="stdin", daemon=True).start()
     host, port = runner.addresses[0][:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     log.warning("tribo runs at %s", address)

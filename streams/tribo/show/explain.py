@@ -43,7 +43,8 @@ def _event(event: Event) -> str:
             beside.append(f"{name} {' '.join(value) if isinstance(value, tuple) else value}")
     if event.due is not None:
         beside.append(f"due {stamp(event.due)}")
-    return f"{stamp(event.time)}  {event.item}  {event.fact}" + (f" ({', '.join(beside)})" if beside else "") + f"  [{event.source}/{event.id}]"
+    more = f" ({', '.join(beside)})" if beside else ""
+    return f"{stamp(event.time)}  {event.item}  {event.fact}{more}  [{event.source}/{event.id}]"
 
 
 def _finding(told: Told) -> list[str]:
@@ -52,18 +53,21 @@ def _finding(told: Told) -> list[str]:
     revised = f", revision {told.revision}" if told.revision > 1 else ""
     historical = ", historical" if told.historical else ""
     mark = "->" if told.status == "found" else "--"
-    words = [
-        f"{label} {value}"
-        for label, value in (
-            ("from", _holder(finding.from_team, finding.from_owner)), ("to" if finding.kind == "handoff" else "held by", _holder(finding.team, finding.owner)),
-            ("standard", finding.standard), ("promise", finding.promise), ("clock", finding.clock),
-            ("expected", _span(finding.expected_ms)), ("took", _span(finding.business_ms)), ("the customer waited", _span(finding.customer_ms)),
-        )
-        if value
-    ]  # fmt: skip
+    said = {
+        "from": _holder(finding.from_team, finding.from_owner),
+        "to" if finding.kind == "handoff" else "held by": _holder(finding.team, finding.owner),
+        "standard": finding.standard,
+        "promise": finding.promise,
+        "clock": finding.clock,
+        "expected": _span(finding.expected_ms),
+        "took": _span(finding.business_ms),
+        "the customer waited": _span(finding.customer_ms),
+    }
+    words = [f"{label} {value}" for label, value in said.items() if value]
+    more = f": {', '.join(words)}" if words else ""
     state = "" if told.status == "found" else f" (withdrawn {stamp(told.found_at)})"
     return [
-        f"{stamp(finding.at)}  {finding.item}  {mark} {finding.kind}{points}{revised}{historical}{state}" + (f": {', '.join(words)}" if words else ""),
+        f"{stamp(finding.at)}  {finding.item}  {mark} {finding.kind}{points}{revised}{historical}{state}{more}",
         f"{'':22}because of {', '.join(finding.evidence)}",
     ]
 

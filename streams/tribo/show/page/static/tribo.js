@@ -1,0 +1,43 @@
+// Keeps the page live: counts down to each due, and takes the parts anew when the ledger has changed.
+"use strict";
+const parts = document.querySelector("[data-live]");
+
+function left(milliseconds) {
+  if (milliseconds <= 0) return "over";
+  const seconds = Math.floor(milliseconds / 1000);
+  const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+  let rest = seconds;
+  const said = [];
+  for (const [name, length] of units) {
+    const count = Math.floor(rest / length);
+    rest -= count * length;
+    if (count) said.push(`${count} ${name}`);
+  }
+  return said.slice(0, 2).join(" ") || "0 s";
+}
+
+function count() {
+  for (const due of document.querySelectorAll("[data-due]")) due.textContent = left(Number(due.dataset.due) - Date.now());
+}
+setInterval(count, 1000);
+
+let asked = false;
+async function refresh() {
+  if (asked || document.getSelection().toString()) return; // somebody is reading: don't take the text from under them
+  asked = true;
+  try {
+    const answer = await fetch("/parts");
+    if (!answer.ok) return;
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const section of fresh.querySelectorAll("section")) {
+      const here = document.getElementById(section.id);
+      if (here && here.innerHTML !== section.innerHTML) here.replaceChildren(...section.childNodes);
+    }
+    const footer = fresh.querySelector("footer");
+    if (footer) parts.querySelector("footer").replaceWith(footer);
+    count();
+  } finally {
+    setTimeout(() => { asked = false; }, 1500);
+  }
+}
+if (parts) new EventSource("/stream").addEventListener("changed", refresh);

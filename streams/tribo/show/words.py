@@ -1,0 +1,62 @@
+"""Findings in sentences: what each kind says to the person who has to act on it."""
+
+from __future__ import annotations
+
+from tribo_schemas.finding import Finding
+
+SENTENCES = {
+    "handoff": "Handed from {from_holder} to {holder}.",
+    "ping_pong": "Came back to {holder}, who had it before.",
+    "channel_switch": "The customer had to come by another channel ({channel}).",
+    "hold": "Put on hold in a live conversation.",
+    "repeat_contact": "The customer had to come again about the same thing.",
+    "repeated": "The customer had to say again what they had said.",
+    "reopened": "It was called done, and wasn't.",
+    "abandoned": "The customer gave up waiting.",
+    "promise_broken": "The promise {promise} was broken{told}.",
+    "promise_moved_late": "The customer heard too late that the promise {promise} was moved.",
+    "standard_missed": "The standard {standard} was missed: {clock} took longer than {expected}.",
+    "unconfirmed": "Nobody asked whether it is fixed.",
+    "no_expectation": "A day without telling the customer what to expect.",
+    "no_alternative": "There was a problem, and no alternative was offered.",
+    "complaint": "The customer complained.",
+    "promise_at_risk": "The promise {promise} is about to break.",
+    "promise_unknown": "The promise {promise} is due, but its source is silent.",
+    "promise_moved": "The promise {promise} was moved, and the customer told in time.",
+    "escalated": "The customer reached someone in authority.",
+    "early": "The promise {promise} was kept a day or more before it was due.",
+    "praise": "The customer praised us.",
+    "surprise": "Something extra.",
+    "recovered": "There had been a problem, and trust was won back.",
+}
+
+
+def span(milliseconds: int | None) -> str:
+    """A duration in its two largest units."""
+    if milliseconds is None:
+        return ""
+    left, parts = max(milliseconds, 0) // 1000, []
+    for letter, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, length)
+        if count:
+            parts.append(f"{count} {letter}")
+    return " ".join(parts[:2]) or "0 s"
+
+
+def holder(team: str | None, owner: str | None) -> str:
+    """Who has an item: the owner in a team, or a team's queue."""
+    return f"{owner} ({team})" if team and owner else owner or team or "nobody"
+
+
+def sentence(finding: Finding) -> str:
+    """What the finding says."""
+    return SENTENCES[finding.kind].format(
+        from_holder=holder(finding.from_team, finding.from_owner),
+        holder=holder(finding.team, finding.owner),
+        channel=finding.channel or "unknown",
+        promise=finding.promise,
+        standard=finding.standard,
+        clock=(finding.clock or "").replace("_", " "),
+        expected=span(finding.expected_ms),
+        told=", though the customer had been told" if finding.told else "",
+    )
