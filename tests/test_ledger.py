@@ -6,13 +6,14 @@ import random
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tribo.ledger import ledger as module
 from tribo.ledger.ledger import Ledger, Outpaced, Reader
 from tribo.ledger.sqlite import is_full
-from tribo.measure.advance import Frontier
+from tribo.measure.advance import Frontier, advance, fold
 from tribo.measure.standards import compile_standards
 from tribo.run.measure import measure_events
 from tribo.show.explain import explain
@@ -27,6 +28,9 @@ FACTS = (
     "opened", "assigned", "assigned", "promised", "kept", "informed", "answered", "customer_replied", "put_on_hold", "resumed",
     "resolved", "reopened", "closed", "queued", "complained", "repeated", "asked_if_fixed", "released", "praised",
 )  # fmt: skip
+
+
+Table = tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]], dict[str, int]]
 
 
 def story(seed: int, customers: int = 8, length: int = 14) -> list[Event]:
@@ -63,14 +67,14 @@ def story(seed: int, customers: int = 8, length: int = 14) -> list[Event]:
     return events
 
 
-def table(ledger: Ledger) -> tuple[dict[str, object], dict[str, object], dict[str, int]]:
+def table(ledger: Ledger) -> Table:
     with Reader(ledger.path) as reader:
         rows = {row.journey: row.row() for row in reader.all_journeys()}
         findings = {finding.id: finding.row() for finding in reader.standing()}
         return rows, findings, reader.tallies()
 
 
-def expected(events: list[Event], now: int) -> tuple[dict[str, object], dict[str, object], dict[str, int]]:
+def expected(events: list[Event], now: int) -> Table:
     rows, findings, tally = measure_events(events, STANDARDS, now)
     return (
         {row.journey: row.row() for row in rows},
@@ -217,7 +221,7 @@ def test_a_silent_source_makes_promises_unknown_and_a_day_later_broken(ledger: L
 
 
 def test_a_history_that_crashes_the_fold_is_set_aside_and_taken_up_again(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    healthy = module.fold, module.advance
+    healthy = fold, advance
 
     def cursed(events: Sequence[Event]) -> None:
         if any(event.item == "case:1" for event in events):

@@ -98,9 +98,9 @@ def test_every_answered_event_is_there_once_after_kills(tmp_path: Path) -> None:
     at = 0
     for life in range(4):
         with running(tmp_path) as (process, address):
-            end = threading.Timer(0.15 + 0.1 * life, process.kill)
+            killing = threading.Timer(0.15 + 0.1 * life, process.kill)
             if life < 3:
-                end.start()
+                killing.start()
             while at < len(arriving):
                 batch = arriving[at : at + (1, 7, 40)[at % 3]]
                 try:
@@ -112,7 +112,7 @@ def test_every_answered_event_is_there_once_after_kills(tmp_path: Path) -> None:
                 acked.update(event["id"] for event in batch)
                 at += len(batch)
             else:
-                end.cancel()
+                killing.cancel()
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(10) in (0, -signal.SIGKILL)
         if at >= len(arriving):
@@ -273,6 +273,15 @@ def test_a_full_disk_answers_503_and_goes_on_by_itself(tmp_path: Path) -> None:
             assert answer.status == 202
             assert {item["outcome"] for item in (await answer.json())["items"]} == {"applied"}
             assert (await client.get("/readyz")).status == 200
+            ledger.db.execute(f"PRAGMA max_page_count = {ledger.db.execute('PRAGMA page_count').fetchone()[0]}")
+            assert (await client.post("/events", json=[row(number, topic="x" * 900) for number in range(300, 600)])).status == 503
+            ledger.db.execute("PRAGMA max_page_count = 1073741823")
+            for _ in range(50):  # nobody sends anything, and yet it finds out
+                if (await client.get("/readyz")).status == 200:
+                    break
+                await asyncio.sleep(0.1)
+            else:
+                raise AssertionError("still not ready")
         committer.drain()
         ledger.close()
 

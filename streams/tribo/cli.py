@@ -40,14 +40,8 @@ def measure(
     from tribo.pseudonym import key_of_environment
     from tribo.run.inputs import reading
     from tribo.run.measure import measure as run
-    from tribo_schemas.event import instant
 
-    now = None
-    if until is not None:
-        try:
-            now = instant(until)
-        except ValueError as error:
-            raise BadConfig(f"--until: {error}") from None
+    now = _instant("--until", until)
     rules = None
     if standards is not None:
         from tribo_schemas.standard import load_standards
@@ -63,6 +57,123 @@ def measure(
     )
     if summary["rejected"]:
         sys.stderr.write(f"what was rejected, and why: {out / 'rejects.jsonl'}\n")
+
+
+@app.command()
+def run(
+    settings: Annotated[Path | None, typer.Option(help="a settings file (YAML); TRIBO_* in the environment goes before it")] = None,
+) -> None:
+    """Run: take events over HTTP and from files, keep the ledger, show the page and /metrics."""
+    from tribo.run.embedded import run_embedded
+    from tribo.run.settings import load_settings
+
+    raise typer.Exit(run_embedded(load_settings(settings)))
+
+
+@app.command()
+def demo(
+    seed: Annotated[int, typer.Option(help="another seed, another company")] = 7,
+    days_per_second: Annotated[float, typer.Option(help="how fast its time passes", min=0.01, max=5.0)] = 1.0,
+    port: Annotated[int, typer.Option(help="the page's port; 0: any that is free")] = 8321,
+    seconds: Annotated[float | None, typer.Option(help="end after so many seconds; default: when interrupted")] = None,
+    data: Annotated[Path | None, typer.Option(help="keep the ledger in this folder")] = None,
+) -> None:
+    """Watch an invented company in fast time: a shop, a carrier, billing, returns, a service desk, and what goes wrong there."""
+    from rich.console import Console
+
+    from tribo.run.demo import demo as watch
+
+    raise typer.Exit(watch(seed, days_per_second, port, seconds, data, Console()))
+
+
+@app.command("import")
+def import_(
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="as for `tribo measure`")],
+    data: Annotated[Path, typer.Option(help="the folder of the ledger")] = Path("tribo-data"),
+    source: Annotated[str | None, typer.Option(help="a mapping: its name or its file")] = None,
+    standards: Annotated[Path | None, typer.Option(help="the standards file")] = None,
+    until: Annotated[str | None, typer.Option(help="where the clock ends, RFC 3339")] = None,
+) -> None:
+    """Bring history into the ledger: measured at event time, marked historical, and paging nobody."""
+    from tribo.run.importing import import_files
+
+    summary = import_files(data, inputs, source, standards, _instant("--until", until))
+    sys.stderr.write(f"{summary['records']} records, {summary['histories']} histories folded: {summary['outcomes']}\n")
+
+
+@app.command()
+def explain(
+    item: Annotated[str, typer.Argument(help="an item, kind:id, such as order:1001")],
+    data: Annotated[Path, typer.Option(help="the folder of the ledger")] = Path("tribo-data"),
+) -> None:
+    """Tell the story of the journey that an item belongs to, with the evidence of each finding."""
+    from tribo.ledger.reader import Reader
+    from tribo.show.explain import explain as story
+
+    with Reader(data) as reader:
+        lines = story(reader, item)
+    if not lines:
+        sys.stderr.write(f"tribo: {item}: nobody has told of this item; write kind:id, as the events do\n")
+        raise typer.Exit(1)
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+@app.command()
+def rejects(
+    data: Annotated[Path, typer.Option(help="the folder of the ledger")] = Path("tribo-data"),
+    source: Annotated[str | None, typer.Option(help="only this source's")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+) -> None:
+    """List the records that were rejected, newest first, a JSON object a line: the reason, and the record as it came."""
+    import json
+
+    from tribo.run.importing import list_rejects
+
+    for row in list_rejects(data, limit, source):
+        sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+@app.command()
+def refold(
+    item: Annotated[str | None, typer.Argument(help="an item; default: the histories that were set aside")] = None,
+    data: Annotated[Path, typer.Option(help="the folder of the ledger")] = Path("tribo-data"),
+    standards: Annotated[Path | None, typer.Option(help="the standards file")] = None,
+    everything: Annotated[bool, typer.Option("--everything", help="fold every history anew")] = False,
+) -> None:
+    """Fold histories anew from their events, such as those set aside when a fault is mended."""
+    from tribo.run.importing import refold as again
+
+    folded, crashing = again(data, item, standards, everything)
+    sys.stderr.write(f"{folded} histories folded anew, {crashing} of them still can't be\n")
+    raise typer.Exit(1 if crashing else 0)
+
+
+@app.command()
+def check(
+    standards: Annotated[Path | None, typer.Option(help="a standards file")] = None,
+    source: Annotated[list[str] | None, typer.Option(help="a mapping; default: those that come with Tribo")] = None,
+) -> None:
+    """Check a configuration: the standards file, and that every mapping's examples give the events they say."""
+    from tribo.wire.mapping import Mapping, check_examples, packaged
+    from tribo_schemas.standard import load_standards
+
+    if standards is not None:
+        load_standards(standards)
+    wrong = [f"{name}: {line}" for name in source or packaged() for line in check_examples(Mapping.load(name))]
+    for line in wrong:
+        sys.stdout.write(line + "\n")
+    if wrong:
+        raise typer.Exit(1)
+    sys.stderr.write("all is well\n")
+
+
+def _instant(option: str, text: str | None) -> int | None:
+    from tribo_schemas.event import instant
+
+    try:
+        return None if text is None else instant(text)
+    except ValueError as error:
+        raise BadConfig(f"{option}: {error}") from None
 
 
 def main() -> None:

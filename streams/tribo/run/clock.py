@@ -24,6 +24,8 @@ SLEW = 10
 class ReceiveClock:
     """The host's clock, without its jumps: it runs with the time since boot and is drawn slowly towards the wall clock."""
 
+    silent_after = SILENT_AFTER
+
     def __init__(self) -> None:
         self._at = time.time_ns() // 1_000_000
         self._boot = self._since_boot()
@@ -47,8 +49,12 @@ class ReceiveClock:
 class Heard:
     """How far each source has been heard."""
 
-    def __init__(self, watermarks: Mapping[str, tuple[int | None, int | None]], now: int) -> None:
-        """`watermarks`: by source (watermark, last heard), as the ledger knows them. We can read since `now`."""
+    def __init__(
+        self, watermarks: Mapping[str, tuple[int | None, int | None]], now: int, silent_after: int = SILENT_AFTER
+    ) -> None:
+        """`watermarks`: by source (watermark, last heard), as the ledger knows them. We can read since `now`; a source is
+        silent after `silent_after` milliseconds without a word."""
+        self._silent_after = silent_after
         self._since = now
         self.watermark = {name: mark for name, (mark, _) in watermarks.items() if mark is not None}
         self.heard_at = {name: heard for name, (_, heard) in watermarks.items() if heard is not None}
@@ -71,7 +77,7 @@ class Heard:
         """How far time has come, with the sources that are silent."""
         silent = {}
         for name, heard in self.heard_at.items():
-            since = max(heard, self._since) + SILENT_AFTER
+            since = max(heard, self._since) + self._silent_after
             if since <= now:
                 silent[name] = since
         return Frontier(now=now, heard=dict(self.watermark), silent=silent)

@@ -62,7 +62,7 @@ class Committer:
         self.ledger = ledger
         self.standards = standards
         self.clock = clock or ReceiveClock()
-        self.heard = Heard(ledger.watermarks(), self.clock.now())
+        self.heard = Heard(ledger.watermarks(), self.clock.now(), self.clock.silent_after)
         self.full = False
         self.broken: BaseException | None = None
         self._queue: deque[Delivery] = deque()
@@ -142,7 +142,6 @@ class Committer:
     def _commit(self, taken: list[Delivery]) -> None:
         try:
             self._write(taken)
-            self.full = False
         except sqlite3.Error as error:
             if not is_full(error):
                 for delivery in taken:
@@ -194,12 +193,17 @@ class Committer:
             raise
         for (number, index), outcome in zip(places, outcomes, strict=True):
             answers[number][index] = outcome
+        self.full = False
         for delivery, answer in zip(taken, answers, strict=True):
             delivery.done.set_result(answer)
 
     def _tick(self) -> int:
+        frontier = self.heard.frontier(self.clock.now())
         try:
-            return self.ledger.tick(self.heard.frontier(self.clock.now()), self.standards)
+            if self.full:  # is there room again?
+                self.ledger.apply([], frontier, self.standards)
+                self.full = False
+            return self.ledger.tick(frontier, self.standards)
         except sqlite3.Error as error:
             if not is_full(error):
                 raise

@@ -78,9 +78,11 @@ class _Day:
             self.say(delivered + 2 * HOUR, "shop", "purchase", "surprised", order)
         if self.chance(0.2):
             score = self.some(1, 3) if late else self.some(3, 5)
-            self.say(delivered + DAY, "survey", "purchase", "rated", order, score=score, scale=5, by="customer", standard="delivery-on-time")
+            rating = {"score": score, "scale": 5, "standard": "delivery-on-time"}
+            self.say(delivered + DAY, "survey", "purchase", "rated", order, by="customer", **rating)
         if self.chance(0.03):
-            self.say(delivered + DAY, "survey", "purchase", "rated", order, score=self.some(2, 5), scale=5, by="human", standard="delivery-on-time")
+            rating = {"score": self.some(2, 5), "scale": 5, "standard": "delivery-on-time"}
+            self.say(delivered + DAY, "survey", "purchase", "rated", order, by="human", **rating)
         return self.events
 
     def contact(self, at: int, topic: str, depth: int = 0) -> None:
@@ -104,12 +106,14 @@ class _Day:
         if not phone and self.chance(0.5):
             self.say(at + 2000, source, "service", "assigned", item, team=team, owner="bot", by="bot")
             self.say(at + 4000, source, "service", "answered", item, by="bot", owner="bot")
-        at += self.some(1, 6) * (MINUTE if phone else HOUR)
-        self.say(at, source, "service", "assigned", item, team=team)
-        at += self.some(1, 20) * MINUTE
+        if not phone:
+            at += self.some(1, 6) * HOUR
+        self.say(at - 1000, source, "service", "assigned", item, team=team)
+        if not phone:
+            at += self.some(1, 20) * MINUTE
         owner = rng.choice(PEOPLE[team])
         self.say(at, source, "service", "assigned", item, team=team, owner=owner)
-        self.say(at + MINUTE, source, "service", "answered", item, team=team, owner=owner)
+        self.say(at + 1000, source, "service", "answered", item, team=team, owner=owner)
         if phone and self.chance(0.5):
             self.say(at + 2 * MINUTE, source, "service", "put_on_hold", item)
             self.say(at + self.some(3, 9) * MINUTE, source, "service", "resumed", item)
