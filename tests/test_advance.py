@@ -14,7 +14,6 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 from invented import events_of_seed  # noqa: E402
 from scripts import events_of  # noqa: E402
-
 from tribo.measure.advance import Frontier, History, advance, decode_history, encode_history, fold  # noqa: E402
 from tribo.measure.standards import Standards, compile_standards  # noqa: E402
 from tribo.measure.whole import Input, happened, histories  # noqa: E402

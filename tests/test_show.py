@@ -139,3 +139,11 @@ def test_the_demo_shows_its_first_findings_within_seconds(tmp_path: Path) -> Non
         assert reader.size()["events"] > 500
     assert tallies["finding|promise_broken|purchase|"] > 0
     assert instant("2026-01-05T00:00:00Z") < max(row["last_event_at"] for row in Reader(tmp_path / "demo").sources())
+
+
+def test_every_metric_is_documented(folder: Path) -> None:
+    text = look(folder, ["/metrics"])["/metrics"][2]
+    names = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    table = (Path(__file__).parent.parent / "docs" / "metrics.md").read_text()
+    documented = {name for line in table.splitlines() if line.startswith("| `") for name in line.split("|")[1].replace("`", "").replace(",", " ").split()}
+    assert names == documented

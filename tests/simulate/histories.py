@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import random
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 Row = dict[str, Any]
 FACTS = (
     ["opened"] * 4 + ["assigned"] * 6 + ["promised"] * 4 + ["kept"] * 3 + ["retracted"] * 3 + ["informed"] * 2 + ["answered"] * 2
     + ["customer_replied"] * 2 + ["resolved"] * 2 + ["offered"] * 2
-    + "reopened queued put_on_hold resumed awaiting_customer repeated authority_asked escalated released rejected asked_if_fixed confirmed "
-      "abandoned closed complained praised rated surprised linked unlinked".split()
+    + ["reopened", "queued", "put_on_hold", "resumed", "awaiting_customer", "repeated", "authority_asked", "escalated", "released", "rejected", "asked_if_fixed", "confirmed", "abandoned", "closed", "complained", "praised", "rated", "surprised", "linked", "unlinked"]
 )
 KINDS = {"purchase": "order", "billing": "invoice", "returns": "return", "service": "case"}
 UNTIL = "2026-06-15T00:00:00Z"
@@ -26,7 +25,7 @@ def _time(rng: random.Random, moment: datetime) -> str:
 def history(seed: int) -> list[Row]:
     """About fifty records over two to four items, shuffled, some doubled, conflicting or wrong."""
     rng = random.Random(seed)
-    base = datetime(2026, rng.randint(2, 4), rng.randint(1, 25), rng.randint(0, 23), tzinfo=timezone.utc)
+    base = datetime(2026, rng.randint(2, 4), rng.randint(1, 25), rng.randint(0, 23), tzinfo=UTC)
     days = [0, 0, 1, rng.randint(1, 9), rng.choice([7, 14, 15, 30]), rng.choice([29, 30, 45])][: rng.randint(2, 6)]
     items = []
     for n in range(1, rng.choice([3, 3, 4, 5])):
@@ -52,9 +51,9 @@ def history(seed: int) -> list[Row]:
                 if rng.random() < 0.65:
                     row[key] = rng.choice(values)
             row["by"] = rng.choice(["human", "human", "human", "bot", "system"])
-        if fact in ("promised", "informed", "kept") or fact == "released" and rng.random() < 0.6:
+        if fact in ("promised", "informed", "kept") or (fact == "released" and rng.random() < 0.6):
             row["promise"] = rng.choice(["p", "p", "q", "resolution", "standard:refund"] if fact != "promised" else ["p", "p", "q", "resolution"])
-        if fact == "promised" or fact == "informed" and rng.random() < 0.7:
+        if fact == "promised" or (fact == "informed" and rng.random() < 0.7):
             row["due"] = _time(rng, moment + timedelta(minutes=rng.choice([-5, 0, 5, 10, 15, 60, 1440, 2880, 14400])))
         if fact == "rated":
             row.update(score=rng.choice([0, 3, 4, 4.5, 5]), scale=5, by=rng.choice(["customer", "customer", "human"]))

@@ -12,17 +12,13 @@ import json
 import pathlib
 import re
 import sys
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import yaml
 
-FACTS = (
-    "opened reopened queued assigned promised informed offered answered customer_replied put_on_hold resumed awaiting_customer "
-    "repeated authority_asked escalated kept released rejected resolved asked_if_fixed confirmed abandoned closed complained "
-    "praised rated surprised linked unlinked retracted"
-).split()
+FACTS = ["opened", "reopened", "queued", "assigned", "promised", "informed", "offered", "answered", "customer_replied", "put_on_hold", "resumed", "awaiting_customer", "repeated", "authority_asked", "escalated", "kept", "released", "rejected", "resolved", "asked_if_fixed", "confirmed", "abandoned", "closed", "complained", "praised", "rated", "surprised", "linked", "unlinked", "retracted"]
 DAY = 86_400_000
 POINTS = dict(
     handoff=2, ping_pong=3, channel_switch=1, hold=1, repeat_contact=4, repeated=3, reopened=5, abandoned=6, promise_broken=10,
@@ -42,7 +38,7 @@ def instant(text: Any) -> int:
     y, mo, d, h, mi, s = (int(part) for part in match.groups()[:6])
     zone = match[8]
     offset = 0 if zone in "Zz" else (1 if zone[0] == "+" else -1) * (int(zone[1:3]) * 60 + int(zone[4:6]))
-    base = datetime(y, mo, d, h, mi, s, tzinfo=timezone.utc) - datetime(1970, 1, 1, tzinfo=timezone.utc)
+    base = datetime(y, mo, d, h, mi, s, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
     return (base.days * 86400 + base.seconds - offset * 60) * 1000 + int(((match[7] or "") + "000")[:3])
 
 
@@ -122,7 +118,7 @@ def ref(e: Row) -> str:
 
 
 # ---- calendars -------------------------------------------------------------------------------------------------------------
-DAYS = "mon tue wed thu fri sat sun".split()
+DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 
 class Calendar:
@@ -146,7 +142,7 @@ class Calendar:
             begin = e.get("from")
             cuts.append((at_local(date.fromisoformat(str(begin)), 0, zone) if begin else -(10**18), e, zone))
         cuts.sort(key=lambda cut: cut[0])
-        first, last = (datetime.fromtimestamp(ms / 1000, timezone.utc).date() for ms in (low, high))
+        first, last = (datetime.fromtimestamp(ms / 1000, UTC).date() for ms in (low, high))
         for n, (begin, e, zone) in enumerate(cuts):
             end = cuts[n + 1][0] if n + 1 < len(cuts) else 10**18
             week: dict[int, list[tuple[int, int]]] = {}
@@ -190,14 +186,14 @@ class Calendar:
         if self.always:
             return start + count * DAY
         zone = [z for begin, z in self.zones if begin <= start][-1]
-        local = datetime.fromtimestamp(start // 1000, timezone.utc).astimezone(zone)
+        local = datetime.fromtimestamp(start // 1000, UTC).astimezone(zone)
         day = self.days[bisect.bisect_right(self.days, local.date()) + count - 1]
         stop = datetime.combine(day, local.time(), tzinfo=zone)
         return to_ms(stop) + start % 1000
 
 
 def to_ms(moment: datetime) -> int:
-    gap = moment.astimezone(timezone.utc) - datetime(1970, 1, 1, tzinfo=timezone.utc)
+    gap = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
     return (gap.days * 86400 + gap.seconds) * 1000
 
 
@@ -275,7 +271,7 @@ def due_of(entry: Row, start: int, pauses: list[tuple[int, int]], horizon: int) 
     return used_up(entry["cal"], start, n, pauses, horizon)
 
 
-def applies(entry: Row, item: "Item", event: Row | None, team: str | None) -> bool:
+def applies(entry: Row, item: Item, event: Row | None, team: str | None) -> bool:
     scope = {"touchpoint": item.touchpoint, "team": team, "topic": (event or {}).get("topic") or item.topic, "channel": (event or {}).get("channel")}
     for key, value in scope.items():
         want = entry.get(key)
@@ -488,9 +484,7 @@ class Measure:
                         no = e["owner"]
                     else:
                         no = "bot"
-                    if not held:
-                        pass
-                    elif (nt, no) == (team, owner):
+                    if not held or (nt, no) == (team, owner):
                         pass
                     else:
                         level = "team" if nt != team else "owner"
@@ -576,7 +570,7 @@ class Measure:
                 item.total = e if opened else None
                 gaps.append([at, 10**18])
                 running.pop("total_resolution", None)
-            if fact in ("resolved", "closed", "abandoned") or fact == "released" and "promise" not in e:
+            if fact in ("resolved", "closed", "abandoned") or (fact == "released" and "promise" not in e):
                 if not done:
                     for clock in list(running):
                         stop(clock, e, clock in ("queue", "hold"))
@@ -703,9 +697,7 @@ class Measure:
                 elif what == "released" and broken_at is None and t < due:
                     closed, p["state"] = True, "released"
             if not closed:
-                if broken_at is None and self.now > max(due, set_at):
-                    broke(max(due, set_at))
-                elif broken_at is None and self.now > due:
+                if (broken_at is None and self.now > max(due, set_at)) or (broken_at is None and self.now > due):
                     broke(max(due, set_at))
                 if broken_at is not None:
                     p["state"] = "broken"
@@ -716,7 +708,7 @@ class Measure:
             item.promises.append(p)
             for std in self.std.at(asked):
                 spec = std.get("promise")
-                if spec is None or isinstance(spec, dict) and std is not entry or isinstance(spec, str) and spec not in ("any", name):
+                if spec is None or (isinstance(spec, dict) and std is not entry) or (isinstance(spec, str) and spec not in ("any", name)):
                     continue
                 if applies(std, item, first, self.holder(item, asked, first)[0]):
                     state = p["state"]
@@ -798,7 +790,7 @@ class Measure:
 
             for old in service[:k]:
                 spans = [s for s in old.done_spans if s[0] <= t]
-                open_then = not spans or spans[-1][1] is not None and spans[-1][1] <= t
+                open_then = not spans or (spans[-1][1] is not None and spans[-1][1] <= t)
                 if (open_then or t - spans[-1][0] <= 7 * DAY) and (None in (topic(old), topic(item)) or topic(old) == topic(item)):
                     item.n["repeat_contacts"] += 1
                     self.find("repeat_contact", item, t, begin, begun=begin, also=[old.start])
@@ -813,7 +805,7 @@ class Measure:
         purchases = sorted((i.start for i in self.items.values() if i.start and i.touchpoint == "purchase" and who and self.customer[i.name] == who and i.opened), key=order)
         if problems:
             key, problem, item = problems[0]
-            good = [e for e in events if order(e) > key and (e["fact"] == "praised" or e["fact"] == "rated" and e["by"] == "customer" and e["score"] >= 0.8 * e["scale"])]
+            good = [e for e in events if order(e) > key and (e["fact"] == "praised" or (e["fact"] == "rated" and e["by"] == "customer" and e["score"] >= 0.8 * e["scale"]))]
             for e in purchases:
                 before = [x for x in problems if x[0] < order(e)]
                 if any(e["time"] - x[1][2] <= 90 * DAY for x in before):
@@ -828,7 +820,7 @@ class Measure:
             for i in mine:
                 for o in self.items.values():
                     if o.touchpoint == "purchase" and o is not i and o.opened and who and self.customer[o.name] == who and order(o.opened) < order(i.opened):
-                        bad = any((e["fact"] == "rejected" or e["fact"] == "released" and "promise" not in e) and order(e) < order(i.opened) for e in o.events)
+                        bad = any((e["fact"] == "rejected" or (e["fact"] == "released" and "promise" not in e)) and order(e) < order(i.opened) for e in o.events)
                         repeat = repeat or not bad
         promises = [p for i in group for p in i.promises]
         summary = {s: sum(p["state"] == s for p in promises) for s in ("open", "kept", "kept_as_moved", "kept_late", "broken", "released", "unknown")}

@@ -140,6 +140,7 @@ class Fold:
         self.topology = topology
         self.found: dict[str, Finding] = {}
         self.withdrawn: dict[str, None] = {}
+        self.restored: set[str] = set()  # withdrawn and found again in this pass: known to the shell if withdrawn once more
         self.tally: dict[str, int] = {}
         self.touched: set[str] = set()
         self.event: Event | None = None
@@ -170,11 +171,14 @@ class Fold:
                 item.topic_heard = True
             if item.channel is None and event.channel is not None:
                 item.channel = event.channel
-            if self.reference == item.start_event:
+            starts = self.reference == item.start_event
+            if starts and item.touchpoint == "purchase":  # before what the event itself says: a problem in it isn't won back by it
                 self.starts(self, item)
             handler = self.facts.get(event.fact)
             if handler is not None:
                 handler(self, item, event)
+            if starts and item.touchpoint != "purchase":  # after it: the holder of that time is the new one
+                self.starts(self, item)
             if in_force(self.standards, event.time).implied or item.promises:
                 self.implies(self, item, event)
         if events:
@@ -272,6 +276,7 @@ class Fold:
             setattr(found, name, value)
         if found.id in self.withdrawn:
             del self.withdrawn[found.id]
+            self.restored.add(found.id)
         self.found[found.id] = found
         if points:
             if kind in DELIGHT:
@@ -297,7 +302,7 @@ class Fold:
             journey.friction -= points
         if not journey.synthetic:
             self.count(f"finding|{kind}|{item.touchpoint}|", -1)
-        if self.found.pop(name, None) is None:
+        if self.found.pop(name, None) is None or name in self.restored:
             self.withdrawn[name] = None
 
     def count(self, key: str, number: int) -> None:
@@ -377,7 +382,8 @@ class Fold:
         """Business milliseconds of a wait, less what waiting on the customer and being done took of it."""
         total = calendar.elapsed(start, end)
         if clock in PAUSED_BY_CUSTOMER:
-            stops = _merged((list(item.gaps) if clock == "total_resolution" else []) + item.pauses)
+            now = [item.paused_at, end] if item.paused_at is not None and item.paused_at < end else []
+            stops = _merged((list(item.gaps) if clock == "total_resolution" else []) + item.pauses + now)
             for pause, resume in zip(stops[::2], stops[1::2], strict=True):
                 pause, resume = max(pause, start), min(resume, end)
                 if resume > pause:

@@ -60,14 +60,14 @@ def _hold(item: Item, team: str | None, owner: str | None, is_bot: bool) -> None
     if owner is not None:
         item.last_owner = owner
     if not item.first_resolved:
-        if owner is not None and team in item.queues:
-            item.queues.remove(team)  # somebody of the team took it up
+        if owner is not None and team not in item.owned:
+            item.owned.append(team)
         if owner is None and not is_bot:
             if team not in item.queues:
                 item.queues.append(team)
         elif (owner or BOT) not in item.holders:
             item.holders.append(owner or BOT)
-        item.steps = len(item.holders) + len(item.queues)
+        item.steps = len(item.holders) + sum(queue not in item.owned for queue in item.queues)
 
 
 def _handoff(

@@ -97,6 +97,7 @@ class Item(msgspec.Struct, gc=False, array_like=True):
     past_teams: list[str | None] = []
     past_owners: list[tuple[str | None, str | None]] = []
     queues: list[str | None] = []
+    owned: list[str | None] = []
     holders: list[str] = []
     steps: int = 0
     # clocks
