@@ -420,7 +420,7 @@ class Fold:
         if clock == "total_resolution":
             gaps = item.gaps
             customer -= sum(gaps[1::2]) - sum(gaps[::2])
-        business = self.business(item, clock, start, self.at, self.calendar(item, clock))
+        business = self.business(item, clock, start, self.at, self.standards.default_calendar)
         if clock == "total_resolution":
             item.waits[clock] = (1, customer, business, customer)
         else:
@@ -433,13 +433,6 @@ class Fold:
         if not self.journeys[item.journey].synthetic:
             self.count(f"wait|{clock}|{item.touchpoint}|{bucket(self.standards, clock, customer)}", number)
             self.count(f"wait_ms|{clock}|{item.touchpoint}", number * customer)
-
-    def calendar(self, item: Item, clock: str) -> Calendar:
-        """The calendar that a wait's business time is counted in: its standard's own, else the file's."""
-        for entry in in_force(self.standards, item.started_at).clocks.get(clock, ()):
-            if applies(entry, item, item.team):
-                return entry.calendar
-        return self.standards.default_calendar
 
     def miss(self, item: Item, clock: str, entry: Entry, began: str, start: int, due: int) -> None:
         """A target was missed at `due`, found there or, when its source was slow, by the event that came after it."""

@@ -45,12 +45,12 @@ def assigned(fold: Fold, item: Item, event: Event) -> None:
         if not counts and owner is not None:
             counts = owner != (old_owner if old_owner is not None else (last_owner if last_owner is not None else owner))
         if counts and not item.done:
-            back = team in item.past_teams if level == "team" else (team, owner) in item.past_owners
+            back = team in item.past_teams if level == "team" else owner in item.past_owners
             _handoff(fold, item, level, back, (before, fold.reference), old_team, old_owner, old_bot and not is_bot)
         if old_team not in item.past_teams:
             item.past_teams.append(old_team)
-        if (old_team, old_owner) not in item.past_owners:
-            item.past_owners.append((old_team, old_owner))
+        if old_owner not in item.past_owners:
+            item.past_owners.append(old_owner)
 
 
 def _hold(item: Item, team: str | None, owner: str | None, is_bot: bool) -> None:

@@ -95,7 +95,7 @@ class Item(msgspec.Struct, gc=False, array_like=True):
     bot: bool = False
     last_owner: str | None = None
     past_teams: list[str | None] = []
-    past_owners: list[tuple[str | None, str | None]] = []
+    past_owners: list[str | None] = []
     queues: list[str | None] = []
     owned: list[str | None] = []
     holders: list[str] = []

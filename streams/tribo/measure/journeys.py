@@ -123,7 +123,6 @@ def topology(events: Sequence[Event], hubs: frozenset[str] = frozenset()) -> Top
     customers_linked: dict[tuple[str, str], bool] = {}
     last_linked: dict[str, list[str]] = {}
     pairs: dict[tuple[str, str], bool] = {}
-    linked_about: list[tuple[str, str]] = []
     for event in events:
         place = places.get(event.item)
         if place is None:
@@ -138,8 +137,6 @@ def topology(events: Sequence[Event], hubs: frozenset[str] = frozenset()) -> Top
                 last_linked.setdefault(event.item, []).append(event.customer)
             for other in event.about or ():
                 pairs[_pair(event.item, other)] = on
-                if on:
-                    linked_about.append((event.item, other))
         elif not place.opened and (event.fact == "opened" or place.start is None):
             place.start = order_key(event)
             place.opened = event.fact == "opened"
@@ -168,15 +165,18 @@ def topology(events: Sequence[Event], hubs: frozenset[str] = frozenset()) -> Top
             owner[root] = first if first is not None else second
         places[item].about.add(other)
 
-    told: set[str] = set()
+    deciding = {}
     for item, names in last_linked.items():
         standing = [name for name in names if customers_linked[item, name] and name not in hubs]
         if standing:
-            claim(item, standing[-1])
-            told.add(item)
-    for item, other in linked_about:
-        if pairs[_pair(item, other)]:
-            join(item, other)
+            deciding[item] = standing[-1]
+    for event in events if pairs or deciding else ():
+        if event.fact == "linked":
+            if event.customer is not None and deciding.get(event.item) == event.customer:
+                claim(event.item, event.customer)
+            for other in event.about or ():
+                if pairs[_pair(event.item, other)]:
+                    join(event.item, other)
     claimed: set[tuple[str, str]] = set()
     for event in events:
         item = event.item
