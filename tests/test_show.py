@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import subprocess
 import time
@@ -19,6 +20,7 @@ from tribo.measure.standards import compile_standards
 from tribo.run.demo import STANDARDS
 from tribo.show.metrics import metrics_routes
 from tribo.show.page.views import page_routes
+from tribo.show.words import last_revisions
 from tribo_schemas.event import Event, event_of, instant, stamp
 from tribo_schemas.finding import KINDS
 from tribo_schemas.standard import load_standards
@@ -104,7 +106,35 @@ def test_the_page_shows_events_as_text_only(folder: Path) -> None:
             assert "<b>1</b>" not in text
             assert HOSTILE not in text
     assert "Handed from" in answers["/journeys/order:1"][2]
-    assert "data-due" in answers["/"][2]
+    assert "data-left" in answers["/"][2]
+
+
+def test_the_last_revision_is_shown_even_when_it_moved_back_in_time(folder: Path) -> None:
+    standards = compile_standards(None)
+    now = instant("2026-03-10T00:00:00Z")
+
+    def said(number: int, when: str, fact: str, **more: object) -> Event:
+        base = {"id": f"e{number}", "source": "shop", "time": when, "touchpoint": "purchase", "item": "order:a/b", "customer": "anna"}
+        return event_of({**base, "fact": fact, **more})
+
+    with contextlib.closing(Ledger.open(folder)) as ledger:
+        for batch in (
+            [
+                said(1, "2026-03-01T00:00:00Z", "opened"),
+                said(2, "2026-03-01T01:00:00Z", "promised", promise="p", due="2026-03-05T00:00:00Z"),
+            ],
+            [said(3, "2026-03-02T00:00:00Z", "informed", promise="p", due="2026-03-03T00:00:00Z")],
+        ):
+            ledger.apply(batch, Frontier(now, complete=True), standards, received_at=now)
+    answers = look(folder, ["/journeys/order:a/b", "/journeys/order:a%2Fb"], given=False)
+    with Reader(folder) as reader:
+        story = reader.journey("order:a/b")
+    assert story is not None
+    assert last_revisions(story.findings)[next(one.finding.id for one in story.findings if one.finding.kind == "promise_broken")] == 2
+    for status, _, text in answers.values():
+        assert status == 200
+        assert "revision 2" in text
+        assert text.count("was broken") == 1
 
 
 def test_measure_knows_no_clock_no_io_and_nobody_else() -> None:

@@ -418,8 +418,7 @@ class Fold:
         """Note a finished wait that began at `start` and ends now."""
         customer = self.at - start
         if clock == "total_resolution":
-            gaps = item.gaps
-            customer -= sum(gaps[1::2]) - sum(gaps[::2])
+            customer -= _within(item.gaps, start)
         business = self.business(item, clock, start, self.at, self.standards.default_calendar)
         if clock == "total_resolution":
             item.waits[clock] = (1, customer, business, customer)
@@ -442,8 +441,7 @@ class Fold:
         self.at, self.event = due, None
         customer = due - start
         if clock == "total_resolution":
-            gaps = item.gaps
-            customer -= sum(gaps[1::2]) - sum(gaps[::2])
+            customer -= _within(item.gaps, start)
         self.find(
             "standard_missed", item, began, (began,), standard=entry.name, clock=clock, customer_ms=customer,
             business_ms=self.business(item, clock, start, due, entry.calendar), expected_ms=entry.expected_ms(start),
@@ -492,6 +490,11 @@ def _merged(stops: list[int]) -> list[int]:
         else:
             merged += (begin, end)
     return merged
+
+
+def _within(stops: list[int], start: int) -> int:
+    """How long stretches last that lie after `start`."""
+    return sum(max(end - max(begin, start), 0) for begin, end in zip(stops[::2], stops[1::2], strict=True))
 
 
 BASE_BOUNDS = (10, 20, 60, 300, 900, 3600, 4 * 3600, 86_400, 3 * 86_400, 7 * 86_400, 30 * 86_400)  # seconds

@@ -34,6 +34,10 @@ class ReceiveClock:
     def _since_boot() -> int:
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
+    def wall(self) -> int:
+        """The time that people are shown: any thread may ask."""
+        return time.time_ns() // 1_000_000
+
     def now(self) -> int:
         """Now; never less than what was said before."""
         boot = self._since_boot()

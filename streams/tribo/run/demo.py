@@ -44,6 +44,10 @@ class FastClock(ReceiveClock):
         self._began = time.monotonic()
         self._speed = days_per_second * DAY
 
+    def wall(self) -> int:
+        """The company's time, too."""
+        return self.now()
+
     def now(self) -> int:
         """The company's time, UTC milliseconds."""
         return self._start + int((time.monotonic() - self._began) * self._speed)

@@ -15,6 +15,7 @@ import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,12 +178,12 @@ def application(committer: Committer, settings: Settings) -> web.Application:
     app[COMMITTER] = committer
     app.add_routes([web.post("/events", take_events), web.get("/livez", livez), web.get("/readyz", readyz)])
     path = committer.ledger.path
-    for routes in _shown_routes():
+    for routes in _shown_routes(committer.clock):
         app.add_routes(routes(lambda: Reader(path), committer.standards, settings))
     return app
 
 
-def _shown_routes() -> list[Callable[..., list[web.RouteDef]]]:
+def _shown_routes(clock: ReceiveClock) -> list[Callable[..., list[web.RouteDef]]]:
     """Metrics and page, as far as they are installed."""
     found: list[Callable[..., list[web.RouteDef]]] = []
     try:
@@ -194,7 +195,7 @@ def _shown_routes() -> list[Callable[..., list[web.RouteDef]]]:
     try:
         from tribo.show.page.views import page_routes
 
-        found.append(page_routes)
+        found.append(partial(page_routes, now=clock.wall))
     except ModuleNotFoundError as error:
         log.warning("without a page: %s", error)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tribo.ledger.reader import Reader, Story, Told
 from tribo.pseudonym import key_of_environment, pseudonym
+from tribo.show.words import last_revisions
 from tribo_schemas.event import Event, stamp
 
 BESIDE = ("team", "owner", "by", "channel", "topic", "promise", "about", "retracts", "standard", "score", "scale")
@@ -24,7 +25,7 @@ def lines(story: Story, key: bytes | None) -> list[str]:
         f"friction {row.friction}, delight {row.delight}",
     ]
     happened: list[tuple[int, int, str, list[str]]] = [(event.time, 0, event.id, [_event(event)]) for event in story.events]
-    last = {one.finding.id: one.revision for one in story.findings}
+    last = last_revisions(story.findings)
     for one in story.findings:
         if one.revision == last[one.finding.id]:
             happened.append((one.finding.at, 1, one.finding.id, _finding(one)))

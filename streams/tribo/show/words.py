@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from tribo.ledger.reader import Told
 from tribo_schemas.finding import Finding
 
 SENTENCES = {
@@ -46,6 +49,14 @@ def span(milliseconds: int | None) -> str:
 def holder(team: str | None, owner: str | None) -> str:
     """Who has an item: the owner in a team, or a team's queue."""
     return f"{owner} ({team})" if team and owner else owner or team or "nobody"
+
+
+def last_revisions(findings: Iterable[Told]) -> dict[str, int]:
+    """The last revision of each finding, by its id. A revision may move a finding to an earlier time, so their order doesn't tell."""
+    last: dict[str, int] = {}
+    for told in findings:
+        last[told.finding.id] = max(told.revision, last.get(told.finding.id, 0))
+    return last
 
 
 def sentence(finding: Finding) -> str:

@@ -19,7 +19,7 @@ from tribo.ledger.reader import Reader
 from tribo.measure.standards import Standards
 from tribo.pseudonym import key_of_environment, pseudonym
 from tribo.run.measure import scoreboard
-from tribo.show.words import holder, sentence, span
+from tribo.show.words import holder, last_revisions, sentence, span
 from tribo_schemas.event import stamp
 
 HERE = Path(__file__).parent
@@ -38,8 +38,16 @@ STATIC = {"tribo.css": "text/css", "tribo.js": "text/javascript"}
 ReaderFactory = Callable[[], Reader]
 
 
-def page_routes(reader_factory: ReaderFactory, standards: Standards, settings: object) -> list[web.RouteDef]:
-    """GET / and /parts (its live parts), /journeys/ITEM, /stream (says when something changed), /static/…."""
+def _wall() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def page_routes(
+    reader_factory: ReaderFactory, standards: Standards, settings: object, now: Callable[[], int] = _wall
+) -> list[web.RouteDef]:
+    """GET / and /parts (its live parts), /journeys/ITEM, /stream (says when something changed), /static/….
+
+    `now` is the clock that the dues are held against, UTC milliseconds: the demo's runs faster than the host's."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {"span": span, "stamp": stamp, "sentence": sentence}
     environment.globals["holder"] = holder
@@ -70,7 +78,7 @@ def page_routes(reader_factory: ReaderFactory, standards: Standards, settings: o
             "journeys": reader.journeys("friction", 25),
             "sources": reader.sources(),
             "size": reader.size(),
-            "now": time.time_ns() // 1_000_000,
+            "now": now(),
         }
 
     def overview(template: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -86,7 +94,7 @@ def page_routes(reader_factory: ReaderFactory, standards: Standards, settings: o
             response = answer("missing.html", item=item[:200])
             response.set_status(404)
             return response
-        last = {told.finding.id: told.revision for told in story.findings}
+        last = last_revisions(story.findings)
         told = [one for one in story.findings if one.revision == last[one.finding.id]]
         entries = sorted(
             [(event.time, 0, event, None) for event in story.events] + [(one.finding.at, 1, None, one) for one in told],
@@ -115,13 +123,13 @@ def page_routes(reader_factory: ReaderFactory, standards: Standards, settings: o
     async def static(request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
         if name not in STATIC:
-            raise web.HTTPNotFound
+            raise web.HTTPNotFound(headers=SECURITY)
         return web.Response(body=(HERE / "static" / name).read_bytes(), content_type=STATIC[name], headers=SECURITY)
 
     return [
         web.get("/", overview("index.html")),
         web.get("/parts", overview("parts.html")),
-        web.get("/journeys/{item}", journey),
+        web.get("/journeys/{item:.+}", journey),
         web.get("/stream", stream),
         web.get("/static/{name}", static),
     ]

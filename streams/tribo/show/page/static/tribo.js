@@ -16,18 +16,24 @@ function left(milliseconds) {
   return said.slice(0, 2).join(" ") || "0 s";
 }
 
+let taken = performance.now();
+
 function count() {
-  for (const due of document.querySelectorAll("[data-due]")) due.textContent = left(Number(due.dataset.due) - Date.now());
+  const passed = performance.now() - taken; // by the server's clock when taken, and ours from then on: theirs may differ
+  for (const due of document.querySelectorAll("[data-left]")) due.textContent = left(Number(due.dataset.left) - passed);
 }
 setInterval(count, 1000);
 
 let asked = false;
+let again = false; // something changed meanwhile: look once more, or the last change of a burst would never show
 async function refresh() {
-  if (asked || document.getSelection().toString()) return; // somebody is reading: don't take the text from under them
+  if (asked) { again = true; return; }
   asked = true;
+  again = Boolean(document.getSelection().toString()); // somebody is reading: don't take the text from under them
   try {
+    if (again) return;
     const answer = await fetch("/parts");
-    if (!answer.ok) return;
+    if (!answer.ok) { again = true; return; }
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const section of fresh.querySelectorAll("section")) {
       const here = document.getElementById(section.id);
@@ -35,9 +41,12 @@ async function refresh() {
     }
     const footer = fresh.querySelector("footer");
     if (footer) parts.querySelector("footer").replaceWith(footer);
+    taken = performance.now();
     count();
+  } catch {
+    again = true; // the server is away: ask later
   } finally {
-    setTimeout(() => { asked = false; }, 1500);
+    setTimeout(() => { asked = false; if (again) refresh(); }, 1500);
   }
 }
 if (parts) new EventSource("/stream").addEventListener("changed", refresh);
