@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
+from tribo.measure.score import scoreboard
 from tribo.measure.standards import compile_standards
 from tribo.measure.whole import Input
-from tribo.run.measure import measure_events, scoreboard
+from tribo.run.measure import measure_events
 from tribo_schemas.config import parse_yaml
 from tribo_schemas.event import BadEvent, event_of, instant
 from tribo_schemas.standard import standards_of

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from operator import attrgetter
+from typing import Any
 
 from tribo.measure.fold import REPEAT_WITHIN, Fold, applies, in_force
 from tribo.measure.history import Item, Journey
 from tribo.measure.journeys import DAY
 from tribo.measure.promises import BROKEN, KEPT, KEPT_AS_MOVED, KEPT_LATE, OPEN, speaks_of
+from tribo.measure.standards import Standards
 from tribo_schemas.journey import PROMISE_STATES, JourneyRow
 
 ENDED_AFTER = 14 * DAY
@@ -142,3 +144,26 @@ def _standards(fold: Fold, item: Item, gauges: dict[str, int]) -> None:
                         _add(gauges, f"standard|{entry.name}|as_told")
                 elif promise.state == OPEN and not promise.unknown:
                     _add(gauges, f"standard|{entry.name}|running")
+
+
+def scoreboard(standards: Standards, tally: dict[str, int]) -> list[dict[str, Any]]:
+    """A row per standard, by name: expected, actual and the gap between them."""
+    board = []
+    for name in sorted(standards.names):
+        entry = standards.published(name)
+        met, missed, running, told = (tally.get(f"standard|{name}|{what}", 0) for what in ("met", "missed", "running", "as_told"))
+        actual = round(met / (met + missed), 6) if met + missed else None
+        row: dict[str, Any] = {
+            "name": name,
+            "says": entry.says,
+            "expected": round(entry.objective, 6),
+            "actual": actual,
+            "gap": None if actual is None else round(entry.objective - met / (met + missed), 6),
+            "met": met,
+            "missed": missed,
+            "running": running,
+        }
+        if entry.kind in ("promise", "implied"):
+            row["actual_as_told"] = None if actual is None else round((met + told) / (met + missed), 6)
+        board.append(row)
+    return board

@@ -19,11 +19,11 @@ from rich.live import Live
 from rich.table import Table
 
 from tribo.ledger.reader import Reader
+from tribo.measure.score import scoreboard
 from tribo.measure.standards import compile_standards
 from tribo.run.clock import ReceiveClock
 from tribo.run.company import DAY, company
 from tribo.run.embedded import run_embedded
-from tribo.run.measure import scoreboard
 from tribo.run.settings import Settings
 from tribo.show.words import sentence
 from tribo_schemas.event import instant, stamp

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from tribo.measure.advance import Frontier, fold
+from tribo.measure.score import scoreboard
 from tribo.measure.standards import Standards
 from tribo.measure.whole import Input, happened, histories
 from tribo.pseudonym import pseudonym
@@ -45,29 +46,6 @@ def measure_events(
     rows.sort(key=lambda row: row.journey)
     findings.sort(key=lambda finding: finding.id)
     return rows, findings, dict(tally)
-
-
-def scoreboard(standards: Standards, tally: dict[str, int]) -> list[dict[str, Any]]:
-    """A row per standard, by name: expected, actual and the gap between them."""
-    board = []
-    for name in sorted(standards.names):
-        entry = standards.published(name)
-        met, missed, running, told = (tally.get(f"standard|{name}|{what}", 0) for what in ("met", "missed", "running", "as_told"))
-        actual = round(met / (met + missed), 6) if met + missed else None
-        row: dict[str, Any] = {
-            "name": name,
-            "says": entry.says,
-            "expected": round(entry.objective, 6),
-            "actual": actual,
-            "gap": None if actual is None else round(entry.objective - met / (met + missed), 6),
-            "met": met,
-            "missed": missed,
-            "running": running,
-        }
-        if entry.kind in ("promise", "implied"):
-            row["actual_as_told"] = None if actual is None else round((met + told) / (met + missed), 6)
-        board.append(row)
-    return board
 
 
 def measure(

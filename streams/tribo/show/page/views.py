@@ -16,9 +16,9 @@ from aiohttp import web
 from aiohttp_sse import sse_response
 
 from tribo.ledger.reader import Reader
+from tribo.measure.score import scoreboard
 from tribo.measure.standards import Standards
 from tribo.pseudonym import key_of_environment, pseudonym
-from tribo.run.measure import scoreboard
 from tribo.show.words import holder, last_revisions, sentence, span
 from tribo_schemas.event import stamp
 
