@@ -51,8 +51,8 @@ def test_rows_are_the_same_bytes_however_the_lines_stand(tmp_path: Path) -> None
     for name, seed in (("a", 1), ("b", 2)):
         given = lines * (1 if name == "a" else 2)
         random.Random(seed).shuffle(given)
-        (tmp_path / name).write_text("\n".join(given))
-        subprocess.run([sys.executable, "-m", "tribo", "measure", tmp_path / name, "--out", tmp_path / f"{name}.out"], check=True)
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(given))
+        subprocess.run([sys.executable, "-m", "tribo", "measure", tmp_path / f"{name}.jsonl", "--out", tmp_path / f"{name}.out"], check=True)
         outs.append([(tmp_path / f"{name}.out" / file).read_bytes() for file in ("journeys.jsonl", "findings.jsonl", "standards.json")])
     assert outs[0] == outs[1]
     assert outs[0][0].count(b"\n") > len(CASES) // 2

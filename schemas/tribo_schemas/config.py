@@ -39,6 +39,8 @@ class Document:
                 line = here.lc.key(part)[0] + 1
             elif isinstance(here, CommentedSeq) and isinstance(part, int) and part < len(here):
                 line = here.lc.item(part)[0] + 1
+            elif isinstance(here, list) and isinstance(part, int) and part < len(here):  # laid out flat: the parts know their own lines
+                line = here[part].lc.line + 1 if hasattr(here[part], "lc") else line
             else:
                 continue
             here = here[part]
@@ -71,7 +73,7 @@ def parse_yaml(raw: bytes, name: str) -> Document:
             line = event.start_mark.line + 1
             if isinstance(event, AliasEvent) or getattr(event, "anchor", None):
                 raise BadConfig(f"{name}:{line}: anchors and aliases (& and *) are not taken: write the value out")
-            if getattr(event, "tag", None) and not str(event.tag).startswith("tag:yaml.org,2002:"):
+            if getattr(event, "tag", None):
                 raise BadConfig(f"{name}:{line}: tags (!) are not taken: write a plain value")
             depth += {"MappingStart": 1, "SequenceStart": 1, "MappingEnd": -1, "SequenceEnd": -1}.get(type(event).__name__[:-5], 0)
             if depth > DEEPEST:
@@ -101,7 +103,7 @@ def validate(model: type[Model], document: Document) -> Model:
 def _plain(value: Any) -> Any:
     if isinstance(value, CommentedMap):
         return {str(key): _plain(part) for key, part in value.items()}
-    if isinstance(value, CommentedSeq):
+    if isinstance(value, list):
         return [_plain(part) for part in value]
     if isinstance(value, bool) or value is None:
         return value
@@ -113,8 +115,12 @@ def _plain(value: Any) -> Any:
 
 def _complaints(document: Document, model: type[BaseModel], error: ValidationError) -> Iterator[str]:
     told: set[str] = set()
-    for problem in error.errors():
+    problems = error.errors()
+    deeper = {problem["loc"][:length] for problem in problems for length in range(1, len(problem["loc"]) - 1)}
+    for problem in problems:
         path = tuple(problem["loc"])
+        if problem["type"] in ("list_type", "string_type", "model_type") and path[:-1] in deeper:
+            continue  # another form of the same value came further: its complaint is the one that helps
         text = str(problem["msg"]).removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             close = difflib.get_close_matches(str(path[-1]), sorted(_field_names(model)), n=1)

@@ -170,6 +170,9 @@ class StandardEntry(Strict):
             raise ValueError("add `within`, such as within: 4h" if needs_within else "`within` belongs to a clock or an implied promise")
         if (self.count is not None) != (self.at_most is not None):
             raise ValueError("add `at_most`, such as at_most: 1" if self.count else "`at_most` belongs to a count")
+        implied = self.promise.touchpoint if isinstance(self.promise, ImpliedPromise) else None
+        if implied is not None and self.touchpoint not in (None, implied):
+            raise ValueError(f"`touchpoint` is {self.touchpoint}, its promise's is {implied}: write it once")
         if self.at_risk is not None and (self.promise is None or self.at_risk.endswith("bd")):
             raise ValueError("`at_risk` belongs to a promise, and is a plain time before the due, such as 4h")
         return self
@@ -219,7 +222,7 @@ def standards_of(document: Document) -> StandardsFile:
         if len(flat) != len(entries):
             root["standards"] = flat
     file = validate(StandardsFile, document)
-    seen: dict[str, bool] = {}
+    seen: dict[str, set[date | None]] = {}
     if file.calendar is not None and file.calendar not in file.calendars:
         raise document.wrong(("calendar",), f"{file.calendar!r} isn't among the calendars: {', '.join(file.calendars) or 'add it there'}")
     for index, entry in enumerate(file.standards):
@@ -229,7 +232,9 @@ def standards_of(document: Document) -> StandardsFile:
         if entry.name in seen and entry.since is None:
             text = f"{entry.name!r} stands twice: add `from:` with the date from which this one holds"
             raise document.wrong(("standards", index, "name"), text)
-        seen[entry.name] = True
+        if entry.since in seen.get(entry.name, ()):
+            raise document.wrong(("standards", index, "from"), f"{entry.name!r} has two entries from {entry.since}: give each its own date")
+        seen.setdefault(entry.name, set()).add(entry.since)
     for name, calendar in file.calendars.items():
         if isinstance(calendar, list) and (not calendar or any(version.since is None for version in calendar[1:])):
             raise document.wrong(("calendars", name), "each version but the first needs `from:`, a date")
