@@ -22,7 +22,6 @@ EPOCH_DAY = date(1970, 1, 1).toordinal()
 MOST_YEARS = 60  # kept at once, and looked ahead for an opening
 FIRST_DAY = date(1, 1, 2)
 LAST_DAY = date(9999, 12, 30)
-SEARCH_DAYS = 3700  # a calendar that is closed for ten years on end has no next opening
 
 Minutes = tuple[tuple[int, int], ...]  # open intervals of a day, minutes since local midnight
 

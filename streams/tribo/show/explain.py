@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tribo.ledger.reader import Reader, Story, Told
 from tribo.pseudonym import key_of_environment, pseudonym
-from tribo.show.words import last_revisions
+from tribo.show.words import last_revisions, span
 from tribo_schemas.event import Event, stamp
 
 BESIDE = ("team", "owner", "by", "channel", "topic", "promise", "about", "retracts", "standard", "score", "scale")
@@ -60,9 +60,9 @@ def _finding(told: Told) -> list[str]:
         "standard": finding.standard,
         "promise": finding.promise,
         "clock": finding.clock,
-        "expected": _span(finding.expected_ms),
-        "took": _span(finding.business_ms),
-        "the customer waited": _span(finding.customer_ms),
+        "expected": span(finding.expected_ms),
+        "took": span(finding.business_ms),
+        "the customer waited": span(finding.customer_ms),
     }
     words = [f"{label} {value}" for label, value in said.items() if value]
     more = f": {', '.join(words)}" if words else ""
@@ -75,15 +75,3 @@ def _finding(told: Told) -> list[str]:
 
 def _holder(team: str | None, owner: str | None) -> str:
     return "/".join(part for part in (team, owner) if part)
-
-
-def _span(milliseconds: int | None) -> str:
-    """A duration in its two largest units."""
-    if milliseconds is None:
-        return ""
-    left, parts = milliseconds // 1000, []
-    for letter, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, left = divmod(left, length)
-        if count:
-            parts.append(f"{count} {letter}")
-    return " ".join(parts[:2]) or "0 s"
