@@ -62,6 +62,7 @@ def demo(seed: int, days_per_second: float, port: int, seconds: float | None, fo
         ended = threading.Event()
 
         def ready(address: str) -> None:
+            screen.print(f"The page: {address}")  # also where there is no terminal to draw on
             threading.Thread(target=_feed, args=(address, seed, clock, ended), daemon=True).start()
             threading.Thread(target=_watch, args=(address, data, clock, seconds, ended, screen), daemon=True).start()
 
