@@ -1,10 +1,39 @@
-"""A skipped test is said loudly; in continuous integration it is a failure."""
+"""Servers as fixtures. A skipped test is said loudly; in continuous integration it is a failure."""
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Iterator
 
 import pytest
+
+from servers import PostgresServer, postgres_database, postgres_program
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The address of a PostgreSQL server, without a database: TRIBO_TEST_POSTGRES, or one started for this session."""
+    named = os.environ.get("TRIBO_TEST_POSTGRES")
+    if named:
+        yield named.rstrip("/")
+        return
+    if postgres_program("initdb") is None:
+        pytest.skip("PostgreSQL is missing: install the package `postgresql`, or name a server in TRIBO_TEST_POSTGRES")
+    server = PostgresServer()
+    try:
+        yield server.address
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def postgres(postgres_server: str) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database, this test's own."""
+    with postgres_database(postgres_server, f"tribo_test_{os.getpid()}_{next(_numbers)}") as url:
+        yield url
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,29 +1,129 @@
-"""Install what the tests need from Debian where that may be done, and say loudly what is missing where it may not.
+"""Real servers for the tests: installed from Debian where that may be done, said loudly where they are missing.
 
-Needed: promtool (package `prometheus`), which checks what /metrics says.
+`python tests/servers.py` installs: promtool (package `prometheus`), which checks what /metrics says, and PostgreSQL. Tests
+start what they need through the fixtures in conftest.py, on free ports, and end it. TRIBO_TEST_POSTGRES names a server to
+use instead (postgresql://…, a role that may create databases).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pwd
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
-NEEDED = {"promtool": "prometheus"}
+import psycopg
+
+READY_WITHIN_SECONDS = 60
+
+
+def postgres_program(name: str) -> str | None:
+    """Where one of PostgreSQL's server programs is; Debian keeps them off the path."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[4]) if path.parts[4].isdigit() else 0)
+    return str(found[-1]) if found else shutil.which(name)
+
+
+NEEDED = {"promtool": ("prometheus", shutil.which), "initdb": ("postgresql", postgres_program)}
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class PostgresServer:
+    """A cluster of its own in a temporary folder, ended with `close`. What is committed survives kill -9 but not a power cut, unless `durable`."""
+
+    def __init__(self, durable: bool = False, settings: tuple[str, ...] = ()) -> None:
+        programs = {name: postgres_program(name) for name in ("initdb", "postgres")}
+        missing = [name for name, path in programs.items() if path is None]
+        if missing:
+            raise FileNotFoundError(f"PostgreSQL's {missing[0]} is missing: install the package `postgresql`")
+        self._user = {"user": "postgres", "group": "postgres", "extra_groups": ()} if os.geteuid() == 0 else {}
+        self._postgres = str(programs["postgres"])
+        self.folder = Path(tempfile.mkdtemp(prefix="tribo-postgres-", dir="/tmp"))
+        if self._user:
+            owner = pwd.getpwnam("postgres")
+            os.chown(self.folder, owner.pw_uid, owner.pw_gid)
+        self.port = free_port()
+        self.address = f"postgresql://tribo@127.0.0.1:{self.port}"
+        self._settings = [*settings, *(() if durable else ("fsync=off", "full_page_writes=off"))]
+        self._process: subprocess.Popen[bytes] | None = None
+        subprocess.run(
+            [str(programs["initdb"]), "-D", str(self.folder / "cluster"), "-U", "tribo", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
+            check=True, stdout=subprocess.DEVNULL, cwd="/", **self._user,
+        )  # fmt: skip
+        self.start()
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        options = (
+            f"port={self.port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={self.folder}", "max_connections=200",
+            "shared_buffers=256MB", *self._settings,
+        )  # fmt: skip
+        log = self.folder / "log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [self._postgres, "-D", str(self.folder / "cluster"), *(part for option in options for part in ("-c", option))],
+                stdout=output, stderr=output, cwd="/", **self._user,
+            )  # fmt: skip
+        deadline = time.monotonic() + READY_WITHIN_SECONDS
+        while True:
+            with contextlib.suppress(psycopg.OperationalError):
+                psycopg.connect(f"{self.address}/postgres", connect_timeout=5).close()
+                return
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL did not start: {log.read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def stop(self, hard: bool = False) -> None:
+        """Stop: `hard` as a crash would (its sessions and its memory are gone at once), otherwise after closing its sessions."""
+        if self._process is not None:
+            self._process.send_signal(3 if hard else 2)  # SIGQUIT: immediate shutdown; SIGINT: fast
+            self._process.wait(READY_WITHIN_SECONDS)
+            self._process = None
+
+    def close(self) -> None:
+        """Stop, and remove the folder."""
+        self.stop(hard=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def postgres_database(address: str, name: str) -> Iterator[str]:
+    """An empty database on a server, as a URL; dropped at the end, whoever is still connected."""
+    with psycopg.connect(f"{address}/postgres", autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        connection.execute(f"""CREATE DATABASE "{name}" TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'""")
+    try:
+        yield f"{address}/{name}"
+    finally:
+        with psycopg.connect(f"{address}/postgres", autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 def main() -> None:
-    missing = [package for program, package in NEEDED.items() if not shutil.which(program)]
+    """Install what is missing where that may be done; say what is missing where it may not."""
+    missing = [package for program, (package, find) in NEEDED.items() if not find(program)]
     if not missing:
         return
     if os.geteuid() == 0 and shutil.which("apt-get"):
-        quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
-        subprocess.run(["apt-get", "update", "-qq"], check=False, **quiet)
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        subprocess.run(["apt-get", "update", "-qq"], check=False, stdout=subprocess.DEVNULL, env=environment)
         # --no-install-recommends: the program, not a service that starts with the machine
-        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing], check=False, **quiet)
-    for program, package in NEEDED.items():
-        if not shutil.which(program):
+        command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
+        subprocess.run(command, check=False, stdout=subprocess.DEVNULL, env=environment)
+    for program, (package, find) in NEEDED.items():
+        if not find(program):
             print(f"*** {program} is missing: its tests will be skipped. Install the package `{package}`. ***", file=sys.stderr)
 
 
