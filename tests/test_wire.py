@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from tribo.wire.mapping import Mapping, check_examples, load_source, packaged
+from tribo.wire.mapping import Mapping, Unmapped, check_examples, load_source, packaged
 from tribo.wire.readers import BLOCK_BYTES, MOST_BYTES, Block, Record, blocks, lines, read
 from tribo.wire.rejects import KEPT_BYTES, Reject, reject
 from tribo_schemas.config import BadConfig
-from tribo_schemas.event import Event, canonical, stamp
+from tribo_schemas.event import BadEvent, Event, canonical, stamp
 
 RECORDS = """
 source: desk
@@ -259,6 +259,37 @@ def test_a_row_that_cannot_be_mapped_is_rejected_and_not_compared_with(tmp_path:
     assert reasons[:2] == ["order.time: is missing", "order.sequence: 'x' is not a whole number"]
     assert reasons[2].startswith("team: ")
     assert reasons[3] == "reopened: 'many' is not a whole number"
+
+
+@pytest.mark.parametrize("text", [LOG, LOG.replace(", sequence: v", "")])
+def test_rows_that_come_one_by_one_tell_the_same_but_for_the_last(tmp_path: Path, text: str) -> None:
+    mapping = mapping_of(tmp_path, text)
+    states = [dict(state, at=f"1/2/2026 9:{minute:02}") for minute, state in enumerate(HISTORY, 10)]
+    whole = [event for event in events_of(mapping, *states) if event["fact"] != "closed"]
+    made: list[Event] = []
+    state: dict[str, Any] | None = None
+    for one in states:
+        for _ in range(2):  # a delivery may come twice
+            events, state = mapping.map_change(json.loads(json.dumps(state)), json.dumps(one).encode())
+            made += events
+    assert [canonical(event) for event in made] == whole
+    with pytest.raises(Unmapped, match="is from before the one that came last"):
+        mapping.map_change(state, states[0])
+
+
+def test_a_record_that_comes_alone_gives_the_same_ids_each_time(tmp_path: Path) -> None:
+    mapping = mapping_of(tmp_path, RECORDS.replace('id: "{id}"\n', "", 1))
+    record = {"type": "case.opened", "at": 0, "data": {"case": {"id": 7}}}
+    [first] = mapping.map_record(record)
+    assert mapping.map_record(json.dumps(record).encode()) == [first] == list(mapping.events([record]))
+    with pytest.raises(Unmapped, match="time: is missing"):
+        mapping.map_record({"type": "case.opened", "data": {"case": {"id": 7}}})
+    with pytest.raises(Unmapped, match="not JSON"):
+        mapping.map_record(b"{")
+    with pytest.raises(BadEvent, match="score: must lie between"):
+        mapping.map_record({"type": "case.rated", "at": 0, "data": {"case": {"id": 7}, "stars": 6}})
+    with pytest.raises(BadConfig, match="use map_change"):
+        mapping_of(tmp_path, LOG).map_record(HISTORY[0])
 
 
 # -- wide tables, times ----------------------------------------------------------------------------------------------------

@@ -112,6 +112,47 @@ class Mapping:
             return self._of_log(rows)
         return self._of_rows(rows)
 
+    def map_record(self, payload: bytes | dict[str, Any]) -> list[Event]:
+        """The events of one record that comes alone: a delivery, a message. Holds nothing, and gives the same ids each time.
+
+        Where nothing names a record, alike records are the same one here, since a delivery may come twice. Raises Unmapped or BadEvent
+        (the source's fault; both are ValueError), and BadConfig for an update log, whose rows say something only beside the row before.
+        """
+        if self.file.kind == "update_log":
+            raise BadConfig(f"{self.name}: an update log is no stream of records that stand alone; use map_change")
+        return self._made(self._alone(payload))
+
+    def map_change(self, state: dict[str, Any] | None, payload: bytes | dict[str, Any]) -> tuple[list[Event], dict[str, Any]]:
+        """The events of one row of an update log after `state`, which an earlier call for the same item gave (None: its first row).
+
+        The state is plain JSON: whoever calls keeps it by item (`item_of`). The same row again gives nothing. Raises Unmapped or
+        BadEvent: what can't be mapped, and a row from before the state. Rules with `on: last` give nothing, as nobody knows the last.
+        """
+        row = self._alone(payload)
+        time, sequence = self._place(row)
+        kept = self._kept(row)
+        content = _digest(kept)
+        if state is not None:
+            if state["content"] == content and (state["time"], state["sequence"]) == (time, sequence):
+                return [], state
+            first = self.file.order is not None and self.file.order.first == "sequence"
+            if (sequence, time) < (state["sequence"], state["time"]) if first else (time, sequence) < (state["time"], state["sequence"]):
+                raise Unmapped(f"order: the row ({stamp(time)}) is from before the one that came last ({stamp(state['time'])})")
+        known: list[dict[str, str]] = [dict(each) for each in state["known"]] if state is not None else [{} for _ in self._rules]
+        again = state is not None and (state["time"] if self._sequence is None else state["sequence"]) == (
+            time if self._sequence is None else sequence
+        )
+        taken: dict[str, int] = dict(state["taken"]) if state is not None and again else {}
+        before = None if state is None else Row(state["row"], "")
+        item = self.item_of(row.record)
+        fitting = Row(kept, row.itself)
+        made = self._changes(item, fitting, before, known, taken, time, sequence, final=False)
+        return made, {"time": time, "sequence": sequence, "content": content, "row": kept, "known": known, "taken": taken}
+
+    def item_of(self, payload: bytes | dict[str, Any]) -> str:
+        """The item that a record speaks of, before any rule names another. Raises Unmapped."""
+        return self._named(self._item, self._alone(payload), "item")
+
     def feed(self, inputs: Iterable[str | Path], take: Callable[[Event], None], refuse: Callable[[dict[str, Any]], None]) -> int:
         """Read files (or `-`) through the mapping, one after the other: each event to `take`, the row of each reject to `refuse`.
 
@@ -136,7 +177,7 @@ class Mapping:
     # -- records in ------------------------------------------------------------------------------------------------------
 
     def _rows(self, records: Iterable[Record | Reject | dict[str, Any]]) -> Iterator[tuple[Record, Row] | Reject]:
-        occurrences: dict[bytes, int] = {}
+        occurrences: dict[str, int] = {}
         known = ""
         for record in records:
             if isinstance(record, Reject):
@@ -159,11 +200,15 @@ class Mapping:
                         raise BadConfig(f"{self.name}: {record.input} has no column {', '.join(lacking)}; correct the mapping's paths")
             itself = ""
             if self._itself:
-                digest = hashlib.blake2b(_content(fields), digest_size=12).digest()
+                digest = _digest(fields)
                 occurrence = occurrences.get(digest, 0) + 1
                 occurrences[digest] = occurrence
-                itself = f"{digest.hex()}-{occurrence}"
+                itself = f"{digest}-{occurrence}"
             yield record, Row(fields, itself)
+
+    def _alone(self, payload: bytes | dict[str, Any]) -> Row:
+        fields = decode_record(payload) if isinstance(payload, bytes) else payload
+        return Row(fields, f"{_digest(fields)}-1" if self._itself else "")
 
     # -- rows to events --------------------------------------------------------------------------------------------------
 
@@ -207,9 +252,7 @@ class Mapping:
 
     def _of_log(self, rows: Iterable[tuple[Record, Row] | Reject]) -> Iterator[Event | Reject]:
         items: dict[str, list[State]] = {}
-        columns = sorted(self._columns)
         by_time, by_sequence = itemgetter(0, 1, 2), itemgetter(1, 0, 2)
-        assert self._order is not None
         for entry in rows:
             if isinstance(entry, Reject):
                 yield entry
@@ -217,22 +260,29 @@ class Mapping:
             record, row = entry
             try:
                 item = self._named(self._item, row, "item")
-                time = self._order(row)
-                if time is None:
-                    raise Unmapped("order.time: is missing")
-                sequence = 0
-                if self._sequence is not None:
-                    sequence = _whole(self._text(row, steps_of(self._sequence)), "order.sequence")
+                time, sequence = self._place(row)
             except Unmapped as error:
                 yield _refused(record, error)
                 continue
-            kept = {column: row.record[column] for column in columns if column in row.record}
+            kept = self._kept(row)
             if isinstance(record.payload, dict):
                 record = Record(record.input, record.line, kept, record.raw)
             items.setdefault(item, []).append((time, sequence, _content(kept), Row(kept, row.itself), record))
         for item, states in items.items():
             states.sort(key=by_sequence if self.file.order and self.file.order.first == "sequence" else by_time)
             yield from self._differences(item, states)
+
+    def _place(self, row: Row) -> tuple[int, int]:
+        """A row's time and sequence (0 without one). Raises Unmapped."""
+        assert self._order is not None
+        time = self._order(row)
+        if time is None:
+            raise Unmapped("order.time: is missing")
+        return time, 0 if self._sequence is None else _whole(self._text(row, steps_of(self._sequence)), "order.sequence")
+
+    def _kept(self, row: Row) -> dict[str, Any]:
+        """The columns that the mapping names."""
+        return {column: row.record[column] for column in sorted(self._columns) if column in row.record}
 
     def _differences(self, item: str, states: list[State]) -> Iterator[Event | Reject]:
         held: list[dict[str, str]] = [{} for _ in self._rules]
@@ -247,17 +297,32 @@ class Mapping:
             final = earlier == states[-1][:3]
             tried = [dict(known) for known in held]
             try:
-                made = [
-                    self._difference(rule, item, row, time, sequence, taken)
-                    for rule, known in zip(self._rules, tried, strict=True)
-                    if rule.fits(row) and self._happened(rule, row, before, known, final)
-                ]
+                made = self._changes(item, row, before, tried, taken, time, sequence, final)
             except (Unmapped, BadEvent) as error:
                 yield _refused(record, error)  # and the next row is compared with the one before it
                 continue
-            yield from (event for event in made if event is not None)
+            yield from made
             held = tried
             before = row
+
+    def _changes(
+        self,
+        item: str,
+        row: Row,
+        before: Row | None,
+        known: list[dict[str, str]],
+        taken: dict[str, int],
+        time: int,
+        sequence: int,
+        final: bool,
+    ) -> list[Event]:
+        """The events of a row after the row before. Raises Unmapped or BadEvent."""
+        made = [
+            self._difference(rule, item, row, time, sequence, taken)
+            for rule, held in zip(self._rules, known, strict=True)
+            if rule.fits(row) and self._happened(rule, row, before, held, final)
+        ]
+        return [event for event in made if event is not None]
 
     def _difference(self, rule: _Compiled, item: str, row: Row, time: int, sequence: int, taken: dict[str, int]) -> Event | None:
         fact = rule.fact(row)
@@ -561,6 +626,10 @@ def _depth(value: Any) -> int:
 
 def _content(fields: dict[str, Any]) -> bytes:
     return json.dumps(fields, sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=str).encode()
+
+
+def _digest(fields: dict[str, Any]) -> str:
+    return hashlib.blake2b(_content(fields), digest_size=12).hexdigest()
 
 
 def _refused(record: Record, error: Exception) -> Reject:
