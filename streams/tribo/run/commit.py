@@ -13,12 +13,12 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 
 from tribo.ledger.ledger import Ledger, Outcome
 from tribo.ledger.sqlite import is_full
 from tribo.measure.standards import Standards
 from tribo.run.clock import Heard, ReceiveClock
+from tribo.run.delivery import Broken, Busy, Delivery, Full
 from tribo.wire.rejects import Reject, reject
 from tribo_schemas.event import Event, canonical
 
@@ -26,30 +26,6 @@ log = logging.getLogger("tribo")
 FUTURE_REASON = "time: future: is more than 5 minutes ahead of the receive clock; mend the source's clock"
 HOUR_SECONDS = 3600.0
 DAY = 86_400_000
-
-
-class Busy(Exception):
-    """The queue is full: come again."""
-
-
-class Full(Exception):
-    """The disk is full: nothing was taken."""
-
-
-class Broken(Exception):
-    """The ledger can't be written any more: nothing was taken."""
-
-
-@dataclass(slots=True)
-class Delivery:
-    """Events that came together, with what was refused among them. The future gives an outcome for each event, or a reason (Reject)."""
-
-    events: list[Event]
-    rejects: list[tuple[str, Reject]] = field(default_factory=list)
-    raw: list[tuple[str, bytes]] = field(default_factory=list)
-    inputs: dict[str, tuple[int, int, int]] = field(default_factory=dict)
-    input: str = ""
-    done: Future[list[Outcome | Reject]] = field(default_factory=Future)
 
 
 class Committer:
