@@ -60,6 +60,9 @@ Duration = Annotated[str, BeforeValidator(_duration)]
 Objective = Annotated[float, BeforeValidator(_objective)]
 Day = Annotated[date, BeforeValidator(_date)]
 Fact = Annotated[str, Field(description="a fact")]
+Known = Annotated[str, Field(min_length=1, max_length=100)]
+MOST_KNOWN = 100
+"""How many teams, and how many topics, may be counted by name."""
 
 
 class Strict(BaseModel):
@@ -185,6 +188,8 @@ class StandardsFile(Strict):
     calendars: dict[str, CalendarEntry | list[CalendarEntry]] = {}
     standards: list[StandardEntry] = []
     points: dict[str, int] = {}
+    teams: list[Known] = Field([], max_length=MOST_KNOWN)
+    topics: list[Known] = Field([], max_length=MOST_KNOWN)
 
     @field_validator("points")
     @classmethod

@@ -284,7 +284,9 @@ class Fold:
             else:
                 journey.friction += points
         if not journey.synthetic:
-            self.count(f"finding|{kind}|{item.touchpoint}|{(item.team or '') if kind in BY_TEAM else ''}", 1)
+            self.count(f"finding|{kind}|{item.touchpoint}|{known(item.team, self.standards.teams) if kind in BY_TEAM else ''}", 1)
+            if kind == "complaint":
+                self.count(f"complaint|{known(found.topic, self.standards.topics)}", 1)
         return found
 
     def find_as_it_stands(self, kind: str, item: Item, began: str, evidence: tuple[str, ...]) -> None:
@@ -430,8 +432,13 @@ class Fold:
     def observe(self, item: Item, clock: str, customer: int, number: int) -> None:
         """Count a wait in its bucket, or with -1 take it out again."""
         if not self.journeys[item.journey].synthetic:
-            self.count(f"wait|{clock}|{item.touchpoint}|{bucket(self.standards, clock, customer)}", number)
+            limit = bucket(self.standards, clock, customer)
+            self.count(f"wait|{clock}|{item.touchpoint}|{limit}", number)
             self.count(f"wait_ms|{clock}|{item.touchpoint}", number * customer)
+            if clock == "queue":
+                team = known(item.team, self.standards.teams)
+                self.count(f"queue|{team}|{limit}", number)
+                self.count(f"queue_ms|{team}", number * customer)
 
     def miss(self, item: Item, clock: str, entry: Entry, began: str, start: int, due: int) -> None:
         """A target was missed at `due`, found there or, when its source was slow, by the event that came after it."""
@@ -476,6 +483,11 @@ class Fold:
             for clock in PAUSED_BY_CUSTOMER:
                 if clock in item.clocks and not item.done:
                     self.aim(item, clock)
+
+
+def known(name: str | None, names: frozenset[str]) -> str:
+    """A team or topic as counters may name it: one that the configuration knows, else ''. Events can invent any number of others."""
+    return name if name is not None and name in names else ""
 
 
 def _merged(stops: list[int]) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import Any
 
-from tribo.measure.fold import REPEAT_WITHIN, Fold, applies, in_force
+from tribo.measure.fold import REPEAT_WITHIN, Fold, applies, in_force, known
 from tribo.measure.history import Item, Journey
 from tribo.measure.journeys import DAY
 from tribo.measure.promises import BROKEN, KEPT, KEPT_AS_MOVED, KEPT_LATE, OPEN, speaks_of
@@ -47,7 +47,11 @@ def view(fold: Fold, journey: Journey) -> tuple[JourneyRow, dict[str, int], int 
                 totals[name] += count
         steps = max(steps, item.steps)
         all_done = all_done and item.done
-        waiting.update(item.clocks)
+        for clock in item.clocks:
+            waiting.add(clock)
+            _add(gauges, f"waiting|{clock}|{item.touchpoint}")
+            if clock == "queue":
+                _add(gauges, f"queueing|{known(item.team, fold.standards.teams)}")
         for clock, (count, customer, business, longest) in item.waits.items():
             before = waits.get(clock, (0, 0, 0, 0))
             waits[clock] = (before[0] + count, before[1] + customer, before[2] + business, max(before[3], longest))
@@ -60,6 +64,9 @@ def view(fold: Fold, journey: Journey) -> tuple[JourneyRow, dict[str, int], int 
             promises["moved_late"] += promise.moved_late
             promises["early"] += promise.early
             _add(gauges, f"promise|{state}|{item.touchpoint}")
+            if promise.at_risk:
+                told = "told" if promise.told else "untold"
+                _add(gauges, f"at_risk|{item.touchpoint}|{known(item.team, fold.standards.teams)}|{told}")
         if item.touchpoint == "service":
             service = True
             last_service_done = max(last_service_done, item.done_at if item.done else now)

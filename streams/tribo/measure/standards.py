@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -73,16 +73,22 @@ _NONE: tuple[Entry, ...] = ()
 class Standards:
     """All standards, each with its versions in order of time."""
 
-    __slots__ = ("_begins", "_by_name", "_in_force", "default_calendar", "grouped", "groups", "names", "points", "unchanging")
+    __slots__ = (
+        "_begins", "_by_name", "_in_force", "default_calendar", "grouped", "groups", "names", "points", "teams", "topics", "unchanging",
+    )  # fmt: skip
 
     def __init__(
-        self, versions: Mapping[str, Sequence[tuple[int, Entry]]], default_calendar: Calendar, points: Mapping[str, int]
-    ) -> None:
-        """`versions`: by name, (from when on, entry)."""
+        self, versions: Mapping[str, Sequence[tuple[int, Entry]]], default_calendar: Calendar, points: Mapping[str, int],
+        teams: Iterable[str] = (), topics: Iterable[str] = (),
+    ) -> None:  # fmt: skip
+        """`versions`: by name, (from when on, entry). `teams`, `topics`: those that are counted by name, beside the entries' own."""
         self.points = {**POINTS, **points}
         self.default_calendar = default_calendar
         self._by_name = {name: sorted(entries, key=lambda pair: pair[0]) for name, entries in versions.items()}
         self.names = tuple(sorted(self._by_name))
+        everything = [entry for entries in self._by_name.values() for _, entry in entries]
+        self.teams = frozenset(teams) | {entry.team for entry in everything if entry.team is not None}
+        self.topics = frozenset(topics) | {entry.topic for entry in everything if entry.topic is not None}
         self._begins = sorted({begin for entries in self._by_name.values() for begin, _ in entries})
         self._in_force = [self._at(begin) for begin in self._begins]
         self.unchanging = all(begin < LONG_AGO for begin in self._begins)
@@ -128,7 +134,7 @@ def compile_standards(file: StandardsFile | None) -> Standards:
                 zone = (named[-1] if isinstance(named, list) else named).location()
             begin = local_midnight(entry.since, zone)
         versions.setdefault(entry.name, []).append((begin, _entry(entry, calendars[name] if name is not None else ALWAYS)))
-    return Standards(versions, default, file.points)
+    return Standards(versions, default, file.points, file.teams, file.topics)
 
 
 def _calendar(entries: Sequence[CalendarEntry]) -> Calendar:
