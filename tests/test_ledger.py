@@ -17,7 +17,7 @@ from tribo.measure.advance import Frontier, advance, fold
 from tribo.measure.standards import compile_standards
 from tribo.run.measure import measure_events
 from tribo.show.explain import explain
-from tribo.wire.rejects import reject
+from tribo.wire.rejects import Raw, reject
 from tribo_schemas.config import BadConfig
 from tribo_schemas.event import BadEvent, Event, event_of, stamp
 
@@ -299,7 +299,7 @@ def test_a_guest_account_joins_nothing(ledger: Ledger) -> None:
 
 def test_rejects_and_raw_records_are_kept_for_a_while(ledger: Ledger) -> None:
     ledger.apply(
-        [opened(1)], Frontier(BEGIN), STANDARDS, raw=[("POST", b"{}")],
+        [opened(1)], Frontier(BEGIN), STANDARDS, raw=[Raw("POST", b"{}")],
         rejects=[("crm", reject("POST", 1, "fact: no such fact", b'{"a":1}')), ("made up", reject("POST", 2, "x", b"\xff"))],
     )  # fmt: skip
     with Reader(ledger.path) as reader:
@@ -310,6 +310,24 @@ def test_rejects_and_raw_records_are_kept_for_a_while(ledger: Ledger) -> None:
     ledger.expire(BEGIN + 2 * DAY, DAY, DAY)
     with Reader(ledger.path) as reader:
         assert not reader.rejects()
+
+
+def test_a_ledger_of_the_first_version_is_brought_up_to_this_one(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path)
+    ledger.apply([opened(1)], Frontier(BEGIN), STANDARDS, raw=[Raw("POST", b"{}")], rejects=[("crm", reject("POST", 1, "x", b"{}"))])
+    ledger.db.executescript(
+        "ALTER TABLE raw DROP COLUMN mapping; ALTER TABLE raw DROP COLUMN form; ALTER TABLE rejects DROP COLUMN mapping;"
+        "DROP TABLE deliveries; PRAGMA user_version = 1;"
+    )
+    ledger.close()
+    ledger = Ledger.open(tmp_path)
+    ledger.apply([opened(2)], Frontier(BEGIN), STANDARDS, raw=[Raw("POST", b"{}", "m", "lines")], deliveries=[("m", b"1")])
+    assert ledger.remembered() == [("m", b"1", BEGIN)]
+    assert list(ledger.db.execute("SELECT mapping, form FROM raw ORDER BY raw")) == [("", "json"), ("m", "lines")]
+    with Reader(tmp_path) as reader:
+        assert [row["mapping"] for row in reader.rejects()] == [""]
+        assert reader.size()["events"] == 2
+    ledger.close()
 
 
 def test_explain_tells_the_story_with_its_evidence(ledger: Ledger) -> None:

@@ -31,7 +31,7 @@ from tribo.measure.fold import SILENT_FOR
 from tribo.measure.journeys import MOST_ITEMS_JOINED, Groups
 from tribo.measure.standards import Standards
 from tribo.measure.whole import happened, hubs_of
-from tribo.wire.rejects import Reject
+from tribo.wire.rejects import Raw, Reject
 from tribo_schemas.event import Event, order_key, same, smaller
 
 Outcome = Literal["applied", "duplicate", "conflict", "late"]
@@ -39,6 +39,8 @@ MOST_CRASHES = 3
 HISTORIES_KEPT = 20_000
 """How many decoded histories stay in memory."""
 NAMES_KEPT = 200_000
+DELIVERIES_KEPT = 3_600_000
+"""How long a signed delivery is remembered (ms): much more than twice the tolerance of any signature."""
 FOLDED_AT_ONCE = 200
 """How many histories are read and folded whole at a time, to bound memory."""
 
@@ -115,6 +117,8 @@ class Ledger:
         self._lock = lock_file
         self._standards = 0
         self._before: dict[int, Any] = {}
+        self._rehearsing = False
+        self._replacing = False
         self._forget()
 
     @classmethod
@@ -164,14 +168,29 @@ class Ledger:
         self._swept: dict[str, tuple[str, tuple[int, int] | None]] = {}
 
     @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """What is done inside is seen by this ledger alone, and undone at the end."""
+        self.db.execute("BEGIN IMMEDIATE")
+        self._rehearsing = True
+        try:
+            yield
+        finally:
+            self._rehearsing = False
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
+            self._forget()
+
+    @contextmanager
     def _transaction(self) -> Iterator[_Work]:
         """All or nothing; on any error nothing was written and nothing is remembered. Raises Outpaced."""
-        self.db.execute("BEGIN IMMEDIATE")
+        if not self._rehearsing:
+            self.db.execute("BEGIN IMMEDIATE")
         try:
             work = _Work()
             yield work
             self._write(work)
-            self.db.execute("COMMIT")
+            if not self._rehearsing:
+                self.db.execute("COMMIT")
         except BaseException:
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK")
@@ -231,10 +250,18 @@ class Ledger:
         if moved.rowcount != 1:
             raise Outpaced("another writer moved this partition; its work stands, this one's was dropped")
 
+    def texts(self, name: str) -> list[str]:
+        """Each version of a setting's text that was ever remembered, the last one last."""
+        row = self.db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
+        return msgspec.json.decode(row[0], type=list[str]) if row else []
+
+    def remember_text(self, name: str, text: str) -> None:
+        """Remember a setting's text as its latest version, such as `mapping:NAME`."""
+        self._version_of(name, text)
+
     def _version_of(self, name: str, text: str) -> int:
         """The number of this text among the versions of a setting; a new text gets the next."""
-        row = self.db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
-        versions: list[str] = msgspec.json.decode(row[0], type=list[str]) if row else []
+        versions = self.texts(name)
         if not versions or versions[-1] != text:
             versions.append(text)
             with self._transaction():
@@ -253,12 +280,15 @@ class Ledger:
 
     def apply(
         self, batch: Sequence[Event], frontier: Frontier, standards: Standards, *, received_at: int | None = None,
-        raw: Sequence[tuple[str, bytes]] = (), rejects: Sequence[tuple[str, Reject]] = (), historical: bool = False,
+        raw: Sequence[Raw] = (), rejects: Sequence[tuple[str, Reject]] = (), historical: bool = False,
         offset: int | None = None, inputs: Mapping[str, tuple[int, int, int]] | None = None, folded: bool = True,
+        deliveries: Sequence[tuple[str, bytes]] = (), replayed: Sequence[int] = (), replacing: bool = False,
     ) -> list[Outcome]:  # fmt: skip
         """Take a batch in one transaction and say of each event what became of it; when this returns, all of it is on disk.
 
-        `raw`: (input, record as it came); `rejects`: (source or '', reject); `inputs`: name → (inode, offset, line) now reached;
+        `raw`: bodies as they came; `rejects`: (source or '', reject); `inputs`: name → (inode, offset, line) now reached;
+        `deliveries`: (source, digest) to remember; `replayed`: rejects that are events now, and go; `replacing`: an event whose
+        (source, id) is known takes the place of what stood, whichever is smaller (for a mapping that was corrected);
         `offset`: the partition's next; `received_at`: UTC ms, default `frontier.now`. With `folded=False` events are only kept
         and their histories marked, for `fold_dirty`. Raises sqlite3.Error (see `sqlite.is_full`) and Outpaced; then nothing was taken.
         """
@@ -266,6 +296,7 @@ class Ledger:
         with self._transaction() as work:
             outcomes: list[Outcome] = ["applied"] * len(batch)
             self._heard(batch, frontier, received_at, work)
+            self._replacing = replacing
             fresh, must_fold = self._sort_out(batch, outcomes, received_at, work)
             groups, merged = self._route([batch[index] for index in fresh], work)
             self._keep(groups, work)
@@ -287,18 +318,22 @@ class Ledger:
             for event, outcome in zip(batch, outcomes, strict=True):
                 self._sources[event.source].counts[outcome] += 1
             for said, reject in rejects:
-                name = said if said in self._sources else ""  # whoever sends rubbish can't make up sources
+                name = said if reject.mapping or said in self._sources else ""  # whoever sends rubbish can't make up sources
                 source = self._source(name, work)
                 source.counts["rejected"] += 1
                 work.sources.add(name)
                 self.db.execute(
-                    "INSERT INTO rejects (received_at, source, input, line, reason, payload, encoding) VALUES (?,?,?,?,?,?,?)",
-                    (received_at, name, reject.input, reject.line, reject.reason, reject.payload, reject.encoding),
+                    "INSERT INTO rejects (received_at, source, input, line, reason, payload, encoding, mapping) VALUES (?,?,?,?,?,?,?,?)",
+                    (received_at, name, reject.input, reject.line, reject.reason, reject.payload, reject.encoding, reject.mapping),
                 )
             self.db.executemany(
-                "INSERT INTO raw (received_at, input, body) VALUES (?,?,?)",
-                ((received_at, name, zlib.compress(body, 1)) for name, body in raw),
+                "INSERT INTO raw (received_at, input, body, mapping, form) VALUES (?,?,?,?,?)",
+                ((received_at, one.input, zlib.compress(one.body, 1), one.mapping, one.form) for one in raw),
             )
+            self.db.executemany(
+                "INSERT OR REPLACE INTO deliveries VALUES (?,?,?)", [(name, digest, received_at) for name, digest in deliveries]
+            )
+            self.db.executemany("DELETE FROM rejects WHERE reject = ?", [(number,) for number in replayed])
             for name, place in (inputs or {}).items():
                 self.db.execute("INSERT OR REPLACE INTO inputs VALUES (?,?,?,?)", (name, *place))
             if offset is not None:
@@ -381,12 +416,12 @@ class Ledger:
         """The same (source, id) again: a duplicate, or a conflict of which the smaller holds; both are kept."""
         row, history, body = known
         held = unpack_event(body)
-        if same(held, event) or any(same(other, event) for other in self._losers(number, event.id)):
+        if same(held, event) or (not self._replacing and any(same(other, event) for other in self._losers(number, event.id))):
             outcomes[index] = "duplicate"
             return
         outcomes[index] = "conflict"
         loser = event
-        if smaller(held, event) is event:
+        if self._replacing or smaller(held, event) is event:
             loser = held
             self.db.execute("UPDATE events SET body = ? WHERE event = ?", (pack_event(event), row))
             others, _ = self._route([event], work, beside=history)
@@ -846,11 +881,16 @@ class Ledger:
         """How far each followed file was read: (inode, offset, line)."""
         return {name: (inode, offset, line) for name, inode, offset, line in self.db.execute("SELECT * FROM inputs")}
 
+    def remembered(self) -> list[tuple[str, bytes, int]]:
+        """Signed deliveries that are remembered: source, digest, received at (UTC ms)."""
+        return list(self.db.execute("SELECT source, digest, received_at FROM deliveries"))
+
     def expire(self, now: int, raw_ms: int, rejects_ms: int) -> None:
-        """Let go of raw records and rejects older than their retention."""
+        """Let go of raw records, rejects and deliveries older than their retention."""
         with self._transaction():
             self.db.execute("DELETE FROM raw WHERE received_at < ?", (now - raw_ms,))
             self.db.execute("DELETE FROM rejects WHERE received_at < ?", (now - rejects_ms,))
+            self.db.execute("DELETE FROM deliveries WHERE received_at < ?", (now - DELIVERIES_KEPT,))
 
 
 def _late(groups: Mapping[int, list[Event]], before: Mapping[int, Any]) -> set[tuple[str, str]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 APPLICATION = 0x5472696F
 """What SQLite's header says whose file this is."""
-VERSION = 1
+VERSION = 2
 
 FOUND, WITHDRAWN = 0, 1
 STATUSES = ("found", "withdrawn")
@@ -131,7 +131,9 @@ CREATE TABLE raw (
   raw INTEGER PRIMARY KEY,
   received_at INTEGER NOT NULL,
   input TEXT NOT NULL,
-  body BLOB NOT NULL                      -- zlib
+  body BLOB NOT NULL,                     -- zlib
+  mapping TEXT NOT NULL DEFAULT '',       -- what made events of it; '': they were canonical
+  form TEXT NOT NULL DEFAULT 'json'       -- how records lie in it: wire/rejects.py, Raw
 );
 CREATE INDEX raw_age ON raw (received_at);
 CREATE TABLE rejects (
@@ -142,11 +144,27 @@ CREATE TABLE rejects (
   line INTEGER NOT NULL,
   reason TEXT NOT NULL,
   payload TEXT NOT NULL,
-  encoding TEXT
+  encoding TEXT,
+  mapping TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX rejects_age ON rejects (received_at);
+CREATE TABLE deliveries (                 -- of signed requests, so that none is taken twice
+  source TEXT NOT NULL,
+  digest BLOB NOT NULL,
+  received_at INTEGER NOT NULL,
+  PRIMARY KEY (source, digest)
+) WITHOUT ROWID;
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 INSERT INTO partitions VALUES (0, 0, 0, x'80');
 """
-MIGRATIONS: dict[int, str] = {}
+MIGRATIONS: dict[int, str] = {
+    1: """
+ALTER TABLE raw ADD COLUMN mapping TEXT NOT NULL DEFAULT '';
+ALTER TABLE raw ADD COLUMN form TEXT NOT NULL DEFAULT 'json';
+ALTER TABLE rejects ADD COLUMN mapping TEXT NOT NULL DEFAULT '';
+CREATE TABLE deliveries (
+  source TEXT NOT NULL, digest BLOB NOT NULL, received_at INTEGER NOT NULL, PRIMARY KEY (source, digest)
+) WITHOUT ROWID;
+""",
+}
 """Statements that lead from a version to the next."""

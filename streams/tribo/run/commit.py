@@ -19,7 +19,7 @@ from tribo.ledger.sqlite import is_full
 from tribo.measure.standards import Standards
 from tribo.run.clock import Heard, ReceiveClock
 from tribo.run.delivery import Broken, Busy, Delivery, Full
-from tribo.wire.rejects import Reject, reject
+from tribo.wire.rejects import Raw, Reject, reject
 from tribo_schemas.event import Event, canonical
 
 log = logging.getLogger("tribo")
@@ -140,7 +140,9 @@ class Committer:
         now = self.clock.now()
         batch: list[Event] = []
         rejects: list[tuple[str, Reject]] = []
-        raw: list[tuple[str, bytes]] = []
+        raw: list[Raw] = []
+        remembered: list[tuple[str, bytes]] = []
+        replayed: list[int] = []
         inputs: dict[str, tuple[int, int, int]] = {}
         answers: list[list[Outcome | Reject]] = []
         places: list[tuple[int, int]] = []
@@ -159,11 +161,15 @@ class Committer:
             rejects += delivery.rejects
             raw += delivery.raw if self._raw_ms else ()
             inputs.update(delivery.inputs)
+            remembered += delivery.remember
+            replayed += delivery.replayed
         before = dict(self.heard.watermark)
         self.heard.take(batch, now)
         frontier = self.heard.frontier(now)
         try:
-            outcomes = self.ledger.apply(batch, frontier, self.standards, raw=raw, rejects=rejects, inputs=inputs)
+            outcomes = self.ledger.apply(
+                batch, frontier, self.standards, raw=raw, rejects=rejects, inputs=inputs, deliveries=remembered, replayed=replayed
+            )
         except BaseException:
             self.heard.watermark = before  # what wasn't taken wasn't heard
             raise

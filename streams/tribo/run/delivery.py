@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from tribo.ledger.ledger import Outcome
-from tribo.wire.rejects import Reject
+from tribo.wire.rejects import Raw, Reject
 from tribo_schemas.event import Event
 
 
@@ -29,9 +29,13 @@ class Delivery:
 
     events: list[Event]
     rejects: list[tuple[str, Reject]] = field(default_factory=list)
-    raw: list[tuple[str, bytes]] = field(default_factory=list)
+    raw: list[Raw] = field(default_factory=list)
     inputs: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     input: str = ""
+    remember: list[tuple[str, bytes]] = field(default_factory=list)
+    """(source, digest) of signed requests, which must not be taken again."""
+    replayed: list[int] = field(default_factory=list)
+    """Numbers of the rejects that these events were."""
     done: Future[list[Outcome | Reject]] = field(default_factory=Future)
 
 

@@ -34,7 +34,7 @@ from tribo.run.delivery import Broken, Busy, Delivery, Full, Taker
 from tribo.run.settings import Follow
 from tribo.wire.mapping import Mapping
 from tribo.wire.readers import Record
-from tribo.wire.rejects import Reject, reject
+from tribo.wire.rejects import Raw, Reject, reject
 from tribo_schemas.config import BadConfig
 from tribo_schemas.event import BadEvent, Event
 
@@ -75,7 +75,7 @@ def _decoded(body: bytes, request: web.Request) -> tuple[Delivery, list[int | Re
         else:
             places.append(len(delivery.events))
             delivery.events.append(event)
-    delivery.raw.append((delivery.input, body))
+    delivery.raw.append(Raw(delivery.input, body))
     return delivery, places
 
 
@@ -189,7 +189,7 @@ class Followed:
     def delivery(self, name: str, first: int, data: bytes) -> Delivery:
         """The events of whole lines; the first is number `first`."""
         delivery = Delivery([], input=name)
-        delivery.raw.append((name, data))
+        delivery.raw.append(Raw(name, data, "" if self.mapping is None else self.mapping.name, "lines"))
         for number, line in enumerate(data.split(b"\n"), first):
             if not line or line.isspace():
                 continue

@@ -1,20 +1,34 @@
-"""Rejects: records that are no event, kept as they came, with the reason. A reject is never a crash and never silent."""
+"""Records as they came: all of them for a while (Raw), and those that are no event, with the reason (Reject).
+
+A reject is never a crash and never silent.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 KEPT_BYTES = 65536
+Form = Literal["json", "lines", "form", "rows"]
+"""How records lie in a body: a JSON object or an array of them; one a line; a submitted HTML form; lines of a file imported at one go."""
+
+
+class Raw(msgspec.Struct, gc=False):
+    """A body as it came: where from, which mapping reads it ('': its events are canonical), and how records lie in it."""
+
+    input: str
+    body: bytes
+    mapping: str = ""
+    form: Form = "json"
 
 
 class Reject(msgspec.Struct, gc=False):
     """A record that was refused. `line` counts from 1 (0: it came from no file).
 
-    `encoding` is 'base64' when what came is no UTF-8 text.
+    `encoding` is 'base64' when what came is no UTF-8 text; `mapping` is what refused it ('': it should have been canonical).
     """
 
     input: str
@@ -22,6 +36,7 @@ class Reject(msgspec.Struct, gc=False):
     reason: str
     payload: str
     encoding: str | None = None
+    mapping: str = ""
 
     def row(self) -> dict[str, Any]:
         """The row of rejects.jsonl; `encoding` only where it applies."""
