@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from broker import ELSEWHERE, Broker, broker, fetch_jars
 from servers import PostgresServer, postgres_database, postgres_program
 
 _numbers = itertools.count()
@@ -34,6 +35,23 @@ def postgres(postgres_server: str) -> Iterator[str]:
     """The URL of an empty PostgreSQL database, this test's own."""
     with postgres_database(postgres_server, f"tribo_test_{os.getpid()}_{next(_numbers)}") as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def own_broker() -> Iterator[Broker]:
+    """A Kafka that the test may stop and kill."""
+    wrong = fetch_jars()
+    if wrong is not None:
+        pytest.skip(f"no Kafka: {wrong}")
+    with broker() as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> str:
+    """The address of a Kafka: TRIBO_TEST_KAFKA, or one started for this session."""
+    named = os.environ.get(ELSEWHERE)
+    return named if named else str(request.getfixturevalue("own_broker").address)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

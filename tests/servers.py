@@ -1,7 +1,7 @@
 """Real servers for the tests: installed from Debian where that may be done, said loudly where they are missing.
 
-`python tests/servers.py` installs: promtool (package `prometheus`), which checks what /metrics says, and PostgreSQL. Tests
-start what they need through the fixtures in conftest.py, on free ports, and end it. TRIBO_TEST_POSTGRES names a server to
+`python tests/servers.py` installs: promtool (package `prometheus`), which checks what /metrics says, PostgreSQL, and Java with
+Maven, by which Kafka is fetched (broker.py). Tests start what they need through the fixtures in conftest.py, on free ports, and end it. TRIBO_TEST_POSTGRES names a server to
 use instead (postgresql://…, a role that may create databases).
 """
 
@@ -11,7 +11,6 @@ import contextlib
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
+
+from broker import fetch_jars, free_port
 
 READY_WITHIN_SECONDS = 60
 
@@ -30,14 +31,10 @@ def postgres_program(name: str) -> str | None:
     return str(found[-1]) if found else shutil.which(name)
 
 
-NEEDED = {"promtool": ("prometheus", shutil.which), "initdb": ("postgresql", postgres_program)}
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+NEEDED = {
+    "promtool": ("prometheus", shutil.which), "initdb": ("postgresql", postgres_program),
+    "java": ("default-jre-headless", shutil.which), "mvn": ("maven", shutil.which),
+}  # fmt: skip
 
 
 class PostgresServer:
@@ -114,9 +111,7 @@ def postgres_database(address: str, name: str) -> Iterator[str]:
 def main() -> None:
     """Install what is missing where that may be done; say what is missing where it may not."""
     missing = [package for program, (package, find) in NEEDED.items() if not find(program)]
-    if not missing:
-        return
-    if os.geteuid() == 0 and shutil.which("apt-get"):
+    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         subprocess.run(["apt-get", "update", "-qq"], check=False, stdout=subprocess.DEVNULL, env=environment)
         # --no-install-recommends: the program, not a service that starts with the machine
@@ -125,6 +120,9 @@ def main() -> None:
     for program, (package, find) in NEEDED.items():
         if not find(program):
             print(f"*** {program} is missing: its tests will be skipped. Install the package `{package}`. ***", file=sys.stderr)
+    wrong = fetch_jars()
+    if wrong is not None:
+        print(f"*** no Kafka: {wrong}. Its tests will be skipped. ***", file=sys.stderr)
 
 
 if __name__ == "__main__":
