@@ -57,6 +57,10 @@ def _awaited(source: str, identifier: str) -> str:
     return f"r:{len(source)}:{source}/{identifier}"
 
 
+def _headers(headers: dict[str, str] | None) -> str:
+    return "" if not headers else _json(headers).decode()
+
+
 class _Held:
     """A history in memory. `deadlines` is what stands in the table for it, by source number."""
 
@@ -323,12 +327,16 @@ class Ledger:
                 source.counts["rejected"] += 1
                 work.sources.add(name)
                 self.db.execute(
-                    "INSERT INTO rejects (received_at, source, input, line, reason, payload, encoding, mapping) VALUES (?,?,?,?,?,?,?,?)",
-                    (received_at, name, reject.input, reject.line, reject.reason, reject.payload, reject.encoding, reject.mapping),
-                )
+                    "INSERT INTO rejects (received_at, source, input, line, reason, payload, encoding, mapping, headers) "
+                    "VALUES (?,?,?,?,?,?,?,?,?)",
+                    (
+                        received_at, name, reject.input, reject.line, reject.reason, reject.payload, reject.encoding, reject.mapping,
+                        _headers(reject.headers),
+                    ),
+                )  # fmt: skip
             self.db.executemany(
-                "INSERT INTO raw (received_at, input, body, mapping, form) VALUES (?,?,?,?,?)",
-                ((received_at, one.input, zlib.compress(one.body, 1), one.mapping, one.form) for one in raw),
+                "INSERT INTO raw (received_at, input, body, mapping, form, headers) VALUES (?,?,?,?,?,?)",
+                ((received_at, one.input, zlib.compress(one.body, 1), one.mapping, one.form, _headers(one.headers)) for one in raw),
             )
             self.db.executemany(
                 "INSERT OR REPLACE INTO deliveries VALUES (?,?,?)", [(name, digest, received_at) for name, digest in deliveries]

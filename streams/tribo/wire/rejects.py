@@ -17,12 +17,16 @@ Form = Literal["json", "lines", "form", "rows"]
 
 
 class Raw(msgspec.Struct, gc=False):
-    """A body as it came: where from, which mapping reads it ('': its events are canonical), and how records lie in it."""
+    """A body as it came: where from, which mapping reads it ('': its events are canonical), and how records lie in it.
+
+    `headers`: those of the request that the mapping reads, in small letters.
+    """
 
     input: str
     body: bytes
     mapping: str = ""
     form: Form = "json"
+    headers: dict[str, str] | None = None
 
 
 class Reject(msgspec.Struct, gc=False):
@@ -37,6 +41,7 @@ class Reject(msgspec.Struct, gc=False):
     payload: str
     encoding: str | None = None
     mapping: str = ""
+    headers: dict[str, str] | None = None
 
     def row(self) -> dict[str, Any]:
         """The row of rejects.jsonl; `encoding` only where it applies."""
