@@ -18,13 +18,14 @@ from tribo.ledger.reader import Reader
 from tribo.measure.advance import Frontier
 from tribo.measure.standards import compile_standards
 from tribo.run.demo import STANDARDS
-from tribo.show.metrics import metrics_routes
+from tribo.show.metrics import Vitals, metrics_routes
 from tribo.show.page.views import page_routes
 from tribo.show.words import last_revisions
 from tribo_schemas.event import Event, event_of, instant, stamp
 from tribo_schemas.finding import KINDS
 from tribo_schemas.standard import load_standards
 
+CALM = Vitals(0, 50_000, False, False, 0.0, ((0.1, 3), (float("inf"), 3)), 0.2)
 HOSTILE = "<script>alert(1)</script>\"'} 1e9\n\\ \u202e =1+1"
 
 
@@ -60,7 +61,7 @@ def look(folder: Path, paths: list[str], given: bool = True) -> dict[str, tuple[
 
         async def ask() -> dict[str, tuple[int, dict[str, str], str]]:
             app = web.Application()
-            app.add_routes(metrics_routes(lambda: Reader(ledger.path), standards, None))
+            app.add_routes(metrics_routes(lambda: Reader(ledger.path), standards, None, lambda: CALM))
             app.add_routes(page_routes(lambda: Reader(ledger.path), standards, None))
             async with TestClient(TestServer(app)) as client:
                 found = {}
@@ -93,7 +94,7 @@ def test_promtool_has_nothing_to_say(folder: Path) -> None:
 def test_strangers_choose_no_label_but_a_source(folder: Path) -> None:
     text = look(folder, ["/metrics"])["/metrics"][2]
     assert 'tribo_team_findings_total{kind="handoff",team="other"} 1.0' in text
-    assert [line for line in text.splitlines() if "script" in line and "source=" not in line] == []
+    assert [line for line in text.splitlines() if "script" in line and "source=" not in line and line[0] != "#"] == []
 
 
 def test_the_page_shows_events_as_text_only(folder: Path) -> None:

@@ -41,6 +41,10 @@ HISTORIES_KEPT = 20_000
 NAMES_KEPT = 200_000
 DELIVERIES_KEPT = 3_600_000
 """How long a signed delivery is remembered (ms): much more than twice the tolerance of any signature."""
+FUTURE = "time: future:"
+"""How the reason begins for which an event from the future is refused."""
+MOST_NAMED_FUTURE = 1000
+"""Sources with a number up to this are counted by name when they send from the future; a counter's name is kept for good."""
 FOLDED_AT_ONCE = 200
 """How many histories are read and folded whole at a time, to bound memory."""
 
@@ -326,6 +330,9 @@ class Ledger:
                 source = self._source(name, work)
                 source.counts["rejected"] += 1
                 work.sources.add(name)
+                if reject.reason.startswith(FUTURE) and (source.number <= MOST_NAMED_FUTURE):
+                    key = f"future|{name}"
+                    work.tally[key] = work.tally.get(key, 0) + 1
                 self.db.execute(
                     "INSERT INTO rejects (received_at, source, input, line, reason, payload, encoding, mapping, headers) "
                     "VALUES (?,?,?,?,?,?,?,?,?)",

@@ -11,6 +11,7 @@ import logging
 import sqlite3
 import threading
 import time
+from bisect import bisect_left
 from collections import deque
 from concurrent.futures import Future
 
@@ -25,7 +26,10 @@ from tribo_schemas.event import Event, canonical
 log = logging.getLogger("tribo")
 FUTURE_REASON = "time: future: is more than 5 minutes ahead of the receive clock; mend the source's clock"
 HOUR_SECONDS = 3600.0
+TICK_SECONDS = 1.0
 DAY = 86_400_000
+COMMIT_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Of how long a transaction took, in seconds."""
 
 
 class Committer:
@@ -41,9 +45,12 @@ class Committer:
         self.heard = Heard(ledger.watermarks(), self.clock.now(), self.clock.silent_after)
         self.full = False
         self.broken: BaseException | None = None
+        self.commits = [0] * (len(COMMIT_BOUNDS) + 1)
+        self.commit_seconds = 0.0
+        self._nothing_due_at = time.monotonic()
         self._queue: deque[Delivery] = deque()
         self._waiting = 0
-        self._queue_events, self._batch_events = queue_events, batch_events
+        self.queue_events, self._batch_events = queue_events, batch_events
         self._raw_ms, self._rejects_ms = raw_days * DAY, rejects_days * DAY
         self._changed = threading.Condition()
         self._stopping = False
@@ -59,12 +66,21 @@ class Committer:
         with self._changed:
             if self.broken is not None or self._stopping:
                 raise Broken
-            if self._waiting and self._waiting + size > self._queue_events:
+            if self._waiting and self._waiting + size > self.queue_events:
                 raise Busy
             self._waiting += size
             self._queue.append(delivery)
             self._changed.notify()
         return delivery.done
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait to be written."""
+        return self._waiting
+
+    def behind_seconds(self) -> float:
+        """For how long there has been something due that isn't decided yet; also while the disk is full or the thread hangs."""
+        return max(time.monotonic() - self._nothing_due_at - 2 * TICK_SECONDS, 0.0)
 
     def drain(self, seconds: float = 8.0) -> None:
         """Write what waits, then stop."""
@@ -89,7 +105,7 @@ class Committer:
                     self._commit(taken)
                 if time.monotonic() >= next_tick:
                     woken = self._tick()
-                    next_tick = time.monotonic() + (0.0 if woken else 1.0)
+                    next_tick = time.monotonic() + (0.0 if woken else TICK_SECONDS)
                 if time.monotonic() >= next_expiry:
                     self._expire()
                     next_expiry = time.monotonic() + HOUR_SECONDS
@@ -166,6 +182,7 @@ class Committer:
         before = dict(self.heard.watermark)
         self.heard.take(batch, now)
         frontier = self.heard.frontier(now)
+        began = time.monotonic()
         try:
             outcomes = self.ledger.apply(
                 batch, frontier, self.standards, raw=raw, rejects=rejects, inputs=inputs, deliveries=remembered, replayed=replayed
@@ -175,6 +192,9 @@ class Committer:
             raise
         for (number, index), outcome in zip(places, outcomes, strict=True):
             answers[number][index] = outcome
+        took = time.monotonic() - began
+        self.commits[bisect_left(COMMIT_BOUNDS, took)] += 1
+        self.commit_seconds += took
         self.full = False
         for delivery, answer in zip(taken, answers, strict=True):
             delivery.done.set_result(answer)
@@ -185,7 +205,10 @@ class Committer:
             if self.full:  # is there room again?
                 self.ledger.apply([], frontier, self.standards)
                 self.full = False
-            return self.ledger.tick(frontier, self.standards)
+            woken = self.ledger.tick(frontier, self.standards)
+            if not woken:
+                self._nothing_due_at = time.monotonic()
+            return woken
         except sqlite3.Error as error:
             if not is_full(error):
                 raise

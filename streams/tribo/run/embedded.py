@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Callable
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 
 from aiohttp import web
@@ -20,7 +21,7 @@ from aiohttp import web
 from tribo.ledger.ledger import Ledger, Reader
 from tribo.measure.standards import Standards, compile_standards
 from tribo.run.clock import ReceiveClock
-from tribo.run.commit import Committer
+from tribo.run.commit import COMMIT_BOUNDS, Committer
 from tribo.run.ingest import Followed, follow, follow_stdin, ingest_application
 from tribo.run.settings import Settings, is_loopback
 from tribo_schemas.config import BadConfig
@@ -41,24 +42,31 @@ def application(committer: Committer, settings: Settings) -> web.Application:
     """All routes of the process."""
     app = ingest_application(committer, settings.token)
     path = committer.ledger.path
-    for routes in _shown_routes(committer.clock):
+    for routes in _shown_routes(committer):
         app.add_routes(routes(lambda: Reader(path), committer.standards, settings))
     return app
 
 
-def _shown_routes(clock: ReceiveClock) -> list[Callable[..., list[web.RouteDef]]]:
+def _shown_routes(committer: Committer) -> list[Callable[..., list[web.RouteDef]]]:
     """Metrics and page, as far as they are installed."""
     found: list[Callable[..., list[web.RouteDef]]] = []
     try:
-        from tribo.show.metrics import metrics_routes
+        from tribo.show.metrics import Vitals, metrics_routes
 
-        found.append(metrics_routes)
+        def vitals() -> Vitals:
+            commits = zip((*COMMIT_BOUNDS, float("inf")), accumulate(committer.commits), strict=True)
+            return Vitals(
+                committer.waiting, committer.queue_events, committer.full, committer.broken is not None, committer.behind_seconds(),
+                tuple(commits), committer.commit_seconds,
+            )  # fmt: skip
+
+        found.append(partial(metrics_routes, vitals=vitals))
     except ModuleNotFoundError as error:
         log.warning("without metrics: %s", error)
     try:
         from tribo.show.page.views import page_routes
 
-        found.append(partial(page_routes, now=clock.wall))
+        found.append(partial(page_routes, now=committer.clock.wall))
     except ModuleNotFoundError as error:
         log.warning("without a page: %s", error)
     return found
