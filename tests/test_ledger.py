@@ -317,7 +317,7 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_this_one(tmp_path: Path)
     ledger.apply([opened(1)], Frontier(BEGIN), STANDARDS, raw=[Raw("POST", b"{}")], rejects=[("crm", reject("POST", 1, "x", b"{}"))])
     ledger.db.executescript(
         "ALTER TABLE raw DROP COLUMN mapping; ALTER TABLE raw DROP COLUMN form; ALTER TABLE rejects DROP COLUMN mapping;"
-        "ALTER TABLE raw DROP COLUMN headers; ALTER TABLE rejects DROP COLUMN headers;"
+        "ALTER TABLE rejects DROP COLUMN place;"
         "DROP TABLE deliveries; PRAGMA user_version = 1;"
     )
     ledger.close()

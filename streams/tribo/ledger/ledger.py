@@ -61,10 +61,6 @@ def _awaited(source: str, identifier: str) -> str:
     return f"r:{len(source)}:{source}/{identifier}"
 
 
-def _headers(headers: dict[str, str] | None) -> str:
-    return "" if not headers else _json(headers).decode()
-
-
 class _Held:
     """A history in memory. `deadlines` is what stands in the table for it, by source number."""
 
@@ -326,7 +322,7 @@ class Ledger:
             for event, outcome in zip(batch, outcomes, strict=True):
                 self._sources[event.source].counts[outcome] += 1
             for said, reject in rejects:
-                name = said if reject.mapping or said in self._sources else ""  # whoever sends rubbish can't make up sources
+                name = said if reject.through or said in self._sources else ""  # whoever sends rubbish can't make up sources
                 source = self._source(name, work)
                 source.counts["rejected"] += 1
                 work.sources.add(name)
@@ -334,16 +330,16 @@ class Ledger:
                     key = f"future|{name}"
                     work.tally[key] = work.tally.get(key, 0) + 1
                 self.db.execute(
-                    "INSERT INTO rejects (received_at, source, input, line, reason, payload, encoding, mapping, headers) "
+                    "INSERT INTO rejects (received_at, source, input, line, reason, payload, encoding, mapping, place) "
                     "VALUES (?,?,?,?,?,?,?,?,?)",
                     (
-                        received_at, name, reject.input, reject.line, reject.reason, reject.payload, reject.encoding, reject.mapping,
-                        _headers(reject.headers),
+                        received_at, name, reject.input, reject.line, reject.reason, reject.payload, reject.encoding, reject.through,
+                        reject.mapping,
                     ),
                 )  # fmt: skip
             self.db.executemany(
-                "INSERT INTO raw (received_at, input, body, mapping, form, headers) VALUES (?,?,?,?,?,?)",
-                ((received_at, one.input, zlib.compress(one.body, 1), one.mapping, one.form, _headers(one.headers)) for one in raw),
+                "INSERT INTO raw (received_at, input, body, mapping, form) VALUES (?,?,?,?,?)",
+                ((received_at, one.input, zlib.compress(one.body, 1), one.mapping, one.form) for one in raw),
             )
             self.db.executemany(
                 "INSERT OR REPLACE INTO deliveries VALUES (?,?,?)", [(name, digest, received_at) for name, digest in deliveries]

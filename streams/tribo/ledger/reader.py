@@ -171,7 +171,7 @@ class Reader:
 
     def rejects(self, limit: int = 50, source: str | None = None) -> list[dict[str, Any]]:
         """Rejected records, newest first: received_at, source, input, line, reason, payload, and encoding where it is base64."""
-        names = ("reject", "received_at", "source", "input", "line", "reason", "payload", "encoding", "mapping")
+        names = ("reject", "received_at", "source", "input", "line", "reason", "payload", "encoding", "mapping", "place")
         rows = self.db.execute(
             f"SELECT {', '.join(names)} FROM rejects WHERE ?1 IS NULL OR source = ?1 ORDER BY reject DESC LIMIT ?2", (source, limit)
         )

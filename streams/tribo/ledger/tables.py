@@ -133,8 +133,7 @@ CREATE TABLE raw (
   input TEXT NOT NULL,
   body BLOB NOT NULL,                     -- zlib
   mapping TEXT NOT NULL DEFAULT '',       -- what made events of it; '': they were canonical
-  form TEXT NOT NULL DEFAULT 'json',      -- how records lie in it: wire/rejects.py, Raw
-  headers TEXT NOT NULL DEFAULT ''        -- JSON: those of the request that the mapping reads
+  form TEXT NOT NULL DEFAULT 'json'       -- how records lie in it: wire/rejects.py, Raw
 );
 CREATE INDEX raw_age ON raw (received_at);
 CREATE TABLE rejects (
@@ -146,8 +145,8 @@ CREATE TABLE rejects (
   reason TEXT NOT NULL,
   payload TEXT NOT NULL,
   encoding TEXT,
-  mapping TEXT NOT NULL DEFAULT '',
-  headers TEXT NOT NULL DEFAULT ''
+  mapping TEXT NOT NULL DEFAULT '',       -- what refused it; '': it should have been canonical
+  place TEXT                              -- file:line of the mapping
 );
 CREATE INDEX rejects_age ON rejects (received_at);
 CREATE TABLE deliveries (                 -- of signed requests, so that none is taken twice
@@ -163,9 +162,8 @@ MIGRATIONS: dict[int, str] = {
     1: """
 ALTER TABLE raw ADD COLUMN mapping TEXT NOT NULL DEFAULT '';
 ALTER TABLE raw ADD COLUMN form TEXT NOT NULL DEFAULT 'json';
-ALTER TABLE raw ADD COLUMN headers TEXT NOT NULL DEFAULT '';
 ALTER TABLE rejects ADD COLUMN mapping TEXT NOT NULL DEFAULT '';
-ALTER TABLE rejects ADD COLUMN headers TEXT NOT NULL DEFAULT '';
+ALTER TABLE rejects ADD COLUMN place TEXT;
 CREATE TABLE deliveries (
   source TEXT NOT NULL, digest BLOB NOT NULL, received_at INTEGER NOT NULL, PRIMARY KEY (source, digest)
 ) WITHOUT ROWID;

@@ -12,27 +12,24 @@ from typing import Any, Literal
 import msgspec
 
 KEPT_BYTES = 65536
-Form = Literal["json", "lines", "form", "rows"]
-"""How records lie in a body: a JSON object or an array of them; one a line; a submitted HTML form; lines of a file imported at one go."""
+Form = Literal["json", "lines", "rows"]
+"""How records lie in a body: a JSON object or an array of them; one a line; one a line, out of files imported at one go."""
 
 
 class Raw(msgspec.Struct, gc=False):
-    """A body as it came: where from, which mapping reads it ('': its events are canonical), and how records lie in it.
-
-    `headers`: those of the request that the mapping reads, in small letters.
-    """
+    """A body as it came: where from, which mapping reads it ('': its events are canonical), and how records lie in it."""
 
     input: str
     body: bytes
     mapping: str = ""
     form: Form = "json"
-    headers: dict[str, str] | None = None
 
 
 class Reject(msgspec.Struct, gc=False):
     """A record that was refused. `line` counts from 1 (0: it came from no file).
 
-    `encoding` is 'base64' when what came is no UTF-8 text; `mapping` is what refused it ('': it should have been canonical).
+    `encoding` is 'base64' when what came is no UTF-8 text; `mapping` the line of the mapping that refused it (`file:line`),
+    `through` that mapping's name ('': it should have been canonical).
     """
 
     input: str
@@ -40,14 +37,16 @@ class Reject(msgspec.Struct, gc=False):
     reason: str
     payload: str
     encoding: str | None = None
-    mapping: str = ""
-    headers: dict[str, str] | None = None
+    mapping: str | None = None
+    through: str = ""
 
     def row(self) -> dict[str, Any]:
-        """The row of rejects.jsonl; `encoding` only where it applies."""
+        """The row of rejects.jsonl; `encoding` and `mapping` only where they apply."""
         row: dict[str, Any] = {"input": self.input, "line": self.line, "reason": self.reason, "payload": self.payload}
         if self.encoding is not None:
             row["encoding"] = self.encoding
+        if self.mapping is not None:
+            row["mapping"] = self.mapping
         return row
 
 
