@@ -127,6 +127,8 @@ def _complaints(document: Document, model: type[BaseModel], error: ValidationErr
             text = "isn't known here" + (f": did you mean `{close[0]}`?" if close else ": take it out")
         elif problem["type"] == "missing":
             text = "is missing: add it"
+        elif problem["type"] == "too_short":
+            text = f"is empty: write {problem['ctx']['min_length']} or more"
         line = f"{document.name}:{document.line(path)}: {_dotted(path) or 'the file'}: {text}"
         if line not in told:
             told.add(line)

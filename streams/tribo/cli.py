@@ -154,7 +154,8 @@ def check(
     source: Annotated[list[str] | None, typer.Option(help="a mapping; default: those that come with Tribo")] = None,
 ) -> None:
     """Check a configuration: the standards file, and that every mapping's examples give the events they say."""
-    from tribo.wire.mapping import Mapping, check_examples, packaged
+    from tribo.wire.examples import check_examples
+    from tribo.wire.mapping import Mapping, packaged
     from tribo_schemas.standard import load_standards
 
     if standards is not None:
