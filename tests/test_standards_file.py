@@ -95,7 +95,7 @@ def test_compiled() -> None:
 
 def test_no_file_is_no_standards_and_round_the_clock() -> None:
     standards = compile_standards(None)
-    assert (standards.names, standards.at(0), standards.points) == ((), (), POINTS)
+    assert (standards.names, standards.at(0).entries, standards.points) == ((), (), POINTS)
     assert standards.default_calendar.elapsed(0, 5) == 5
 
 
@@ -107,8 +107,8 @@ def test_versions_hold_from_local_midnight_and_the_last_is_published(nested: boo
         "calendar: office\ncalendars: {office: {zone: Europe/Berlin, hours: {mon-sun: ['00:00-24:00']}}}\nstandards:\n" + lines
     )
     midnight = ms("2026-05-01T00:00:00+02:00")
-    assert [entry.within_ms for entry in standards.at(midnight - 1)] == [60_000]
-    assert [entry.within_ms for entry in standards.at(midnight)] == [30_000]
+    assert [entry.within_ms for entry in standards.at(midnight - 1).entries] == [60_000]
+    assert [entry.within_ms for entry in standards.at(midnight).entries] == [30_000]
     assert standards.published("fast").says == "Faster."
     assert [entry.says for entry in standards.entries("fast")] == ["Fast.", "Faster."]
     assert standards.at(midnight) is standards.at(midnight + DAY)

@@ -119,18 +119,14 @@ def _finished(event: WrittenEvent) -> Event:
             event.due = instant(event.due)  # type: ignore[assignment]
         except ValueError as error:
             raise BadEvent("due", str(error)) from None
-    item = event.item
-    kind = item.find(":")
-    if kind < 1 or kind == len(item) - 1:
+    if not 0 < event.item.find(":") < len(event.item) - 1:
         raise BadEvent("item", "write `kind:id`, such as order:1001")
     if event.about is not None:
         for other in event.about:
-            kind = other.find(":")
-            if kind < 1 or kind == len(other) - 1:
+            if not 0 < other.find(":") < len(other) - 1:
                 raise BadEvent("about", "write each item as `kind:id`, such as order:1001")
-    check = _MUST_CARRY.get(event.fact)
-    if check is not None:
-        check(event)
+    if event.fact in _MUST_CARRY:
+        _MUST_CARRY[event.fact](event)
     if event.score is not None and event.scale is not None and not 0 <= event.score <= event.scale:
         raise BadEvent("score", "must lie between 0 and scale")
     return event
@@ -180,7 +176,10 @@ def decode_event(raw: bytes | str) -> Event:
         raise BadEvent("", f"not JSON: {error}") from None
     except RecursionError:
         raise BadEvent("", "nested too deeply") from None
-    if keys != raw.count(b'":') or b"\\u0000" in raw or b'" ' in raw or b'"\t' in raw or b'"\n' in raw or b'"\r' in raw:
+    # Each key is followed by `":`, unless there is white space before the colon: as many as there are keys, so none stands twice.
+    if keys != raw.count(b'":') or b" :" in raw or b"\t" in raw or b"\r" in raw or b"\n" in raw or (
+        b"\\" in raw and b"\\u0000" in raw
+    ):  # fmt: skip
         _check_text(raw)
     return _finished(event)
 

@@ -14,14 +14,18 @@ from tribo.measure import effort, handoffs, promises, voice
 from tribo.measure.fold import CONFIRMATION, DUE, EXPECTATION, RISK, TARGET, Fold, Frontier, OnFact, OnTimer
 from tribo.measure.history import History, Item, decode_history, encode_history
 from tribo.measure.journeys import LINKS, effective, topology
-from tribo.measure.score import view
+from tribo.measure.score import band, row_of
 from tribo.measure.standards import Standards
+from tribo.measure.standing import standing
 from tribo_schemas.event import Event, order_key
 from tribo_schemas.finding import Finding
 from tribo_schemas.journey import JourneyRow
 
 __all__ = ["Frontier", "History", "Step", "advance", "decode_history", "encode_history", "fold"]
 
+ASK_ALL = LINKS | {"retracted"}
+"""Facts of which only all events of a history can say what they change."""
+LATEST = 1 << 62
 FACTS: dict[str, OnFact] = {
     "opened": effort.opened,
     "reopened": effort.reopened,
@@ -120,22 +124,21 @@ def advance(history: History | None, events: Sequence[Event], frontier: Frontier
 
 def _follows(history: History, events: Sequence[Event], frontier: Frontier) -> bool:
     """Whether events and timers come after all that was folded, and tell nothing new about who belongs to whom."""
-    items, last, last_timer = history.items, history.last_event, history.last_timer
-    for timer in history.timers:
-        if timer.at < frontier.now and (
-            (last is not None and timer.at < last[0]) or (last_timer is not None and timer < last_timer)
-        ):  # fmt: skip
-            if frontier.decided(timer.at, timer.waits_on):
-                return False
+    items, timers, last, last_timer = history.items, history.timers, history.last_event, history.last_timer
+    if timers and timers[0].at < frontier.now:
+        for timer in timers:
+            if timer.at < frontier.now and (
+                (last is not None and timer.at < last[0]) or (last_timer is not None and timer < last_timer)
+            ):  # fmt: skip
+                if frontier.decided(timer.at, timer.waits_on):
+                    return False
     new: dict[str, Event] = {}
     for event in events:
-        if event.fact in LINKS or event.fact == "retracted":
-            return False
-        if last is not None and order_key(event) <= last:
-            return False
-        if history.retracted and f"{event.source}/{event.id}" in history.retracted:
+        if event.fact in ASK_ALL or (last is not None and event.time <= last[0] and order_key(event) <= last):
             return False
         if last_timer is not None and event.time <= last_timer.at:
+            return False
+        if history.retracted and f"{event.source}/{event.id}" in history.retracted:
             return False
         item = items.get(event.item)
         if item is not None:
@@ -185,38 +188,51 @@ def _placeable(history: History, new: dict[str, Event], event: Event) -> bool:
 
 
 def _step(run: Fold, whole: bool) -> Step:
-    """Close a pass: unknown promises, rows, gauges, deadlines."""
-    history, frontier = run.history, run.frontier
-    for timer in history.timers:
-        if timer.rank == DUE and timer.at < frontier.now:
-            promises.look_if_unknown(run, run.items[timer.item], timer)
-    for item in run.items.values() if not frontier.complete else ():
-        for promise in item.promises.values():
-            if promise.unknown and not frontier.unheard(promise.breaks_at, promise.source):
-                promises.no_longer_unknown(run, item, promise)
+    """Close a pass: unknown promises, what changed in the counters, rows, deadlines."""
+    history, frontier, items = run.history, run.frontier, run.items
+    timers = history.timers
+    if timers and timers[0].at < frontier.now:
+        for timer in timers:
+            if timer.rank == DUE and timer.at < frontier.now:
+                promises.look_if_unknown(run, items[timer.item], timer)
+    if history.unknown and not frontier.complete:
+        for item in items.values():
+            for promise in item.promises.values():
+                if promise.unknown and not frontier.unheard(promise.breaks_at, promise.source):
+                    promises.no_longer_unknown(run, item, promise)
+    _restand(run)
     rows: list[JourneyRow] = []
     deadlines: dict[str, int] = {}
     for name, journey in history.journeys.items():
-        if not whole and name not in run.touched:
-            if journey.next_change is not None and journey.next_change >= frontier.now:
-                _earliest(deadlines, "", journey.next_change)
-                continue
-            if journey.next_change is None:
-                continue
-        row, gauges, journey.next_change = view(run, journey)
-        rows.append(row)
-        for key in journey.gauges.keys() | gauges.keys():
-            change = gauges.get(key, 0) - journey.gauges.get(key, 0)
-            if change:
-                run.count(key, change)
-        journey.gauges = gauges
-        if journey.next_change is not None:
-            _earliest(deadlines, "", journey.next_change)
-    for timer in history.timers:
-        _earliest(deadlines, timer.waits_on, timer.at)
+        if whole or name in run.touched or (journey.next_change is not None and journey.next_change < frontier.now):
+            row, journey.next_change = row_of(journey, [items[item] for item in journey.items], frontier.now)
+            rows.append(row)
+            now = band(journey.friction) if row.status == "open" and not journey.synthetic else None
+            if now != journey.band:
+                if journey.band is not None:
+                    run.count(f"journey|{journey.band}", -1)
+                if now is not None:
+                    run.count(f"journey|{now}", 1)
+                journey.band = now
+        if journey.next_change is not None and deadlines.get("", LATEST) > journey.next_change:
+            deadlines[""] = journey.next_change
+    for timer in timers:
+        if deadlines.get(timer.waits_on, LATEST) > timer.at:
+            deadlines[timer.waits_on] = timer.at
     return Step(history, list(run.found.values()), list(run.withdrawn), rows, [], run.tally, deadlines, whole)
 
 
-def _earliest(deadlines: dict[str, int], waits_on: str, at: int) -> None:
-    if deadlines.get(waits_on, at + 1) > at:
-        deadlines[waits_on] = at
+def _restand(run: Fold) -> None:
+    """Add to the counters by how much the touched items stand otherwise than before."""
+    tally = run.tally
+    for name, before in run.before.items():
+        item = run.items[name]
+        journey = run.journeys.get(item.journey)
+        if journey is None or journey.synthetic:
+            continue
+        after = standing(run.standards, item)
+        if after != before:
+            for key in before.keys() | after.keys():
+                change = after.get(key, 0) - before.get(key, 0)
+                if change:
+                    tally[key] = tally.get(key, 0) + change

@@ -9,12 +9,12 @@ from tribo.measure import promises, voice
 from tribo.measure.fold import (
     CONFIRM_WITHIN,
     CONFIRMATION,
-    EXPECTS,
     FIRST_RESPONSE,
-    REPEAT_WITHIN,
     Fold,
 )
 from tribo.measure.history import Item, Resolution, Timer
+from tribo.measure.score import REPEAT_WITHIN
+from tribo.measure.standing import EXPECTS
 from tribo_schemas.event import Event
 
 COUNTED_TO_THE_END = ("queue", "hold")
@@ -40,7 +40,7 @@ def started(fold: Fold, item: Item) -> None:
 
 def reopened(fold: Fold, item: Item, event: Event) -> None:
     """It wasn't done."""
-    item.reopened += 1
+    fold.add(item, "reopened")
     fold.find("reopened", item, fold.reference, (fold.reference,))
     resolution = item.resolution
     if resolution is not None:
@@ -115,7 +115,7 @@ def closed(fold: Fold, item: Item, event: Event) -> None:
 
 def abandoned(fold: Fold, item: Item, event: Event) -> None:
     """The customer gave up waiting."""
-    item.abandoned += 1
+    fold.add(item, "abandoned")
     fold.find("abandoned", item, fold.reference, (fold.reference,))
     finish(fold, item)
 
@@ -152,7 +152,7 @@ def customer_replied(fold: Fold, item: Item, event: Event) -> None:
 def put_on_hold(fold: Fold, item: Item, event: Event) -> None:
     """A live conversation is interrupted."""
     if not item.done and "hold" not in item.clocks:
-        item.holds += 1
+        fold.add(item, "holds")
         fold.find("hold", item, fold.reference, (fold.reference,))
         fold.start_clock(item, "hold", event.source)
 
@@ -169,7 +169,7 @@ def awaiting_customer(fold: Fold, item: Item, event: Event) -> None:
 
 def repeated(fold: Fold, item: Item, event: Event) -> None:
     """The customer had to identify or repeat themselves."""
-    item.repeated += 1
+    fold.add(item, "repeated")
     fold.find("repeated", item, fold.reference, (fold.reference,))
 
 
@@ -180,7 +180,7 @@ def authority_asked(fold: Fold, item: Item, event: Event) -> None:
 
 def escalated(fold: Fold, item: Item, event: Event) -> None:
     """The customer reached someone in authority."""
-    item.escalated += 1
+    fold.add(item, "escalated")
     running = item.clocks.get("authority")
     fold.find("escalated", item, fold.reference, (fold.reference,) if running is None else (running[1], fold.reference))
     fold.stop_clock(item, "authority")
@@ -188,7 +188,7 @@ def escalated(fold: Fold, item: Item, event: Event) -> None:
 
 def offered(fold: Fold, item: Item, event: Event) -> None:
     """An alternative was offered."""
-    item.offered += 1
+    fold.add(item, "offered")
     check_alternative(fold, item)
 
 
@@ -252,7 +252,7 @@ def contacted(fold: Fold, item: Item, event: Event) -> None:
         return
     journey = fold.journeys[item.journey]
     if journey.channel is not None and journey.channel != event.channel and journey.channel_event is not None:
-        item.channel_switches += 1
+        fold.add(item, "channel_switches")
         fold.find("channel_switch", item, fold.reference, (journey.channel_event, fold.reference))
     journey.channel, journey.channel_event = event.channel, fold.reference
 
@@ -269,7 +269,7 @@ def _repeat_contact(fold: Fold, item: Item) -> None:
         ):  # fmt: skip
             earlier = other
     if earlier is not None:
-        item.repeat_contacts += 1
+        fold.add(item, "repeat_contacts")
         fold.find("repeat_contact", item, fold.reference, (earlier.start_event, fold.reference))
 
 

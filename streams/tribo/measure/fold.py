@@ -10,32 +10,31 @@ To add a fact: a method named after it, and its place in definitions of facts in
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from heapq import heappop, heappush
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from tribo.measure.history import History, Item, Journey, Timer
 from tribo.measure.hours import Calendar
 from tribo.measure.journeys import DAY, Topology
-from tribo.measure.standards import Entry, Standards
+from tribo.measure.standards import Entry, Standards, applies, known
+from tribo.measure.standing import EXPECTS, standing
 from tribo_schemas.event import Event, order_key
 from tribo_schemas.finding import BY_TEAM, DELIGHT, Finding
-from tribo_schemas.journey import CLOCKS
 
 SILENT_FOR = DAY  # a promise whose source is silent this long is called broken after all
 WORDS_BEFORE = DAY  # kept, informed and released belong to a promise made at most this much later
 EARLY_BY = DAY
-REPEAT_WITHIN = 7 * DAY
 CONFIRM_WITHIN = 7 * DAY
 EXPECTATION_WITHIN = DAY
 RECOVERY_WITHIN = 90 * DAY
 
 RISK, DUE, TARGET, EXPECTATION, CONFIRMATION = range(5)  # the order of timers at the same instant
 FIRST_RESPONSE = frozenset(("service", "returns"))
-EXPECTS = frozenset(("purchase", "returns", "service"))
 PAUSED_BY_CUSTOMER = frozenset(("resolution", "total_resolution"))
 
 
@@ -62,54 +61,6 @@ class Frontier(msgspec.Struct, frozen=True):
         return self.now > at and not self.complete and waits_on in self.silent and self.heard.get(waits_on, at) <= at
 
 
-class InForce:
-    """The entries of the standards in force at one time, by what they judge."""
-
-    __slots__ = ("clocks", "counts", "implied", "practices", "promises")
-
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self.clocks: dict[str, list[Entry]] = {}
-        self.implied: list[Entry] = []
-        self.promises: list[Entry] = []
-        self.counts: list[Entry] = []
-        self.practices: dict[str, list[Entry]] = {}
-        for entry in entries:
-            if entry.kind == "clock" and entry.clock:
-                self.clocks.setdefault(entry.clock, []).append(entry)
-            elif entry.kind == "implied":
-                self.implied.append(entry)
-                self.promises.append(entry)
-            elif entry.kind == "promise":
-                self.promises.append(entry)
-            elif entry.kind == "count":
-                self.counts.append(entry)
-            elif entry.practice:
-                self.practices.setdefault(entry.practice, []).append(entry)
-
-
-def in_force(standards: Standards, at: int) -> InForce:
-    """The entries in force at an instant."""
-    if standards.grouped is not None:  # nothing ever changes: the usual case
-        return cast(InForce, standards.grouped)
-    entries = standards.at(at)
-    found = standards.groups.get(id(entries))
-    if found is None:
-        found = standards.groups[id(entries)] = InForce(entries)
-        if standards.unchanging:
-            standards.grouped = found
-    return cast(InForce, found)
-
-
-def applies(entry: Entry, item: Item, team: str | None) -> bool:
-    """Whether a standard's entry speaks of this item, now held by `team`."""
-    return (
-        (entry.touchpoint is None or entry.touchpoint == item.touchpoint)
-        and (entry.team is None or entry.team == team)
-        and (entry.topic is None or entry.topic == item.topic)
-        and (entry.channel is None or entry.channel == item.channel)
-    )
-
-
 OnFact = Callable[["Fold", Item, Event], None]
 OnTimer = Callable[["Fold", Item, Timer], None]
 
@@ -121,7 +72,15 @@ def finding_id(kind: str, item: str, promise: str | None, standard: str | None, 
 
 
 class Fold:
-    """One pass over a history's events. Holds the state, and collects what is found and withdrawn on the way."""
+    """One pass over a history's events. Holds the state, and collects what is found and withdrawn on the way.
+
+    `before` is how each item that was touched stood in the counters until then; `touched` are the journeys whose rows may change.
+    """
+
+    __slots__ = (
+        "at", "before", "dues", "event", "facts", "found", "frontier", "history", "implies", "items", "journeys", "points", "reference",
+        "restored", "standards", "starts", "tally", "timers", "topology", "touched", "withdrawn",
+    )  # fmt: skip
 
     def __init__(
         self, history: History, frontier: Frontier, standards: Standards, topology: Topology | None,
@@ -143,6 +102,7 @@ class Fold:
         self.restored: set[str] = set()  # withdrawn and found again in this pass: known to the shell if withdrawn once more
         self.tally: dict[str, int] = {}
         self.touched: set[str] = set()
+        self.before: dict[str, dict[str, int]] = {}
         self.event: Event | None = None
         self.at = 0
         self.reference = ""
@@ -152,39 +112,46 @@ class Fold:
 
     def run(self, events: Sequence[Event]) -> None:
         """Fold events (effective, in order, all after what was folded before), then let time pass to the frontier."""
-        timers = self.history.timers
-        items = self.items
+        timers, items, journeys = self.history.timers, self.items, self.journeys
+        facts, before, touched = self.facts, self.before, self.touched
+        implies = self.standards.implies
         for event in events:
-            if timers and timers[0].at < event.time:
-                self._fire_before(event.time)
+            at = event.time
+            if timers and timers[0].at < at:
+                self._fire_before(at)
             self.event = event
-            self.at = event.time
-            self.reference = f"{event.source}/{event.id}"
-            item = items.get(event.item) or self._new_item(event)
-            journey = self.journeys.get(item.journey)
+            self.at = at
+            self.reference = reference = f"{event.source}/{event.id}"
+            item = items.get(event.item)
+            if item is None:
+                item = self._new_item(event)
+            elif item.id not in before:
+                before[item.id] = standing(self.standards, item)
+            journey = journeys.get(item.journey)
             if journey is None:
                 continue
             journey.events += 1
-            journey.last_event_at = event.time
-            self.touched.add(journey.id)
+            journey.last_event_at = at
+            touched.add(journey.id)
             if event.topic is not None:
                 item.topic_heard = True
-            if item.channel is None and event.channel is not None:
+            if item.channel is None:
                 item.channel = event.channel
-            starts = self.reference == item.start_event
+            starts = reference == item.start_event
             if starts and item.touchpoint == "purchase":  # before what the event itself says: a problem in it isn't won back by it
                 self.starts(self, item)
-            handler = self.facts.get(event.fact)
-            if handler is not None:
-                handler(self, item, event)
+            fact = event.fact
+            if fact in facts:
+                facts[fact](self, item, event)
             if starts and item.touchpoint != "purchase":  # after it: the holder of that time is the new one
                 self.starts(self, item)
-            if in_force(self.standards, event.time).implied or item.promises:
+            if implies:
                 self.implies(self, item, event)
         if events:
             self.history.last_event = order_key(events[-1])
         self.event = None
-        self._fire_before(self.frontier.now)
+        if timers and timers[0].at < self.frontier.now:
+            self._fire_before(self.frontier.now)
 
     def _fire_before(self, limit: int) -> None:
         """Fire every decided timer before `limit`, in order; the undecided stay."""
@@ -200,42 +167,50 @@ class Fold:
             self.at = timer.at
             self.history.last_timer = timer
             item = self.items[timer.item]
-            self.touched.add(item.journey)
+            self.touch(item)
             self.timers[timer.rank](self, item, timer)
         for timer in waiting:
             heappush(timers, timer)
         self.event, self.reference = event, reference
 
+    def touch(self, item: Item) -> None:
+        """Something about an item is going to change: note how it stood, and that its journey's row changes."""
+        if item.id not in self.before:
+            self.before[item.id] = standing(self.standards, item)
+        self.touched.add(item.journey)
+
     def _new_item(self, event: Event) -> Item:
+        name = event.item
         if self.topology is not None:
-            place = self.topology.places[event.item]
+            place = self.topology.places[name]
             journey_id = self.topology.journey_ids.get(place.journey, "")
             customer = place.customer
             start = place.start
             started_at = start[0] if start is not None else event.time
             start_event = f"{start[3]}/{start[4]}" if start is not None else self.reference
-            about = sorted(place.about)
+            about = tuple(sorted(place.about))
             topic = place.topic
             synthetic = place.journey in self.topology.synthetic
         else:
             journey_id, customer, about, synthetic = self._placed(event)
             started_at, start_event, topic = event.time, self.reference, event.topic
-        item = self.items[event.item] = Item(
-            id=event.item, journey=journey_id, touchpoint=event.touchpoint, customer=customer, first_at=event.time,
-            first_event=self.reference, first_source=event.source, started_at=started_at, start_event=start_event, about=about, topic=topic,
+        item = self.items[name] = Item(
+            name, journey_id, event.touchpoint, customer, event.time, self.reference, event.source, started_at, start_event, topic,
+            about=about,
         )  # fmt: skip
+        self.before[name] = {}
         if journey_id:
             journey = self.journeys.get(journey_id)
             if journey is None:
                 journey = self.journeys[journey_id] = Journey(id=journey_id, customer=customer, synthetic=synthetic)
-            journey.items.append(event.item)
+            journey.items.append(name)
             if event.touchpoint in EXPECTS:
                 self.set_timer(event.time + EXPECTATION_WITHIN, EXPECTATION, item, "", event.source)
         return item
 
-    def _placed(self, event: Event) -> tuple[str, str | None, list[str], bool]:
+    def _placed(self, event: Event) -> tuple[str, str | None, tuple[str, ...], bool]:
         """Where a new item goes when everything earlier is folded; `advance` has made sure that this is all there is to it."""
-        about = list(event.about or ())
+        about = event.about or ()
         customer = event.customer
         for other in about:
             if other in self.items:
@@ -264,20 +239,16 @@ class Fold:
         event = self.event
         journey = self.journeys[item.journey]
         points = self.points.get(kind)
-        found = Finding(
-            id=finding_id(kind, item.id, more.get("promise"), more.get("standard"), more.get("clock"), began),
-            kind=kind, journey=item.journey, item=item.id, touchpoint=item.touchpoint, at=self.at, evidence=evidence,
+        name = finding_id(kind, item.id, more.get("promise"), more.get("standard"), more.get("clock"), began)
+        found = self.found[name] = Finding(
+            id=name, kind=kind, journey=item.journey, item=item.id, touchpoint=item.touchpoint, at=self.at, evidence=evidence,
             topic=(event.topic if event is not None else None) or item.topic,
             channel=event.channel if event is not None else None,
-            points=points or None,
+            points=points or None, team=item.team, owner=item.owner, **more,
         )  # fmt: skip
-        found.team, found.owner = item.team, item.owner
-        for name, value in more.items():
-            setattr(found, name, value)
-        if found.id in self.withdrawn:
-            del self.withdrawn[found.id]
-            self.restored.add(found.id)
-        self.found[found.id] = found
+        if name in self.withdrawn:
+            del self.withdrawn[name]
+            self.restored.add(name)
         if points:
             if kind in DELIGHT:
                 journey.delight += points
@@ -311,6 +282,12 @@ class Fold:
         """Add to a counter of the tally."""
         self.tally[key] = self.tally.get(key, 0) + number
 
+    def add(self, item: Item, count: str) -> None:
+        """Add one to a count of a journey row, for the item and for its journey."""
+        setattr(item, count, getattr(item, count) + 1)
+        journey = self.journeys[item.journey]
+        setattr(journey, count, getattr(journey, count) + 1)
+
     def judge(self, item: Item, name: str, outcome: str, number: int = 1) -> None:
         """Count an outcome (met, missed) of a standard."""
         if not self.journeys[item.journey].synthetic:
@@ -323,7 +300,7 @@ class Fold:
 
     def practice(self, item: Item, practice: str) -> list[Entry]:
         """The entries about a practice that hold for this item."""
-        entries = in_force(self.standards, item.started_at).practices.get(practice)
+        entries = self.standards.at(item.started_at).practices.get(practice)
         return [entry for entry in entries if applies(entry, item, item.team)] if entries else []
 
     def started(self, item: Item) -> bool:
@@ -343,7 +320,7 @@ class Fold:
 
     def aim(self, item: Item, clock: str) -> None:
         """Set the timers for the moments at which a running clock would miss its targets."""
-        entries = in_force(self.standards, item.started_at).clocks.get(clock)
+        entries = self.standards.at(item.started_at).clocks.get(clock)
         if entries:
             _, began, source = item.clocks[clock]
             for entry in entries:
@@ -362,12 +339,11 @@ class Fold:
             if due is None:
                 due = self.dues[key] = entry.due(start)
             return due
-        stops = list(item.gaps) if clock == "total_resolution" else []
-        stops = _merged(stops + item.pauses)
+        stops = _merged((item.gaps if clock == "total_resolution" else ()) + item.pauses)
         if not stops and item.paused_at is None:
             return entry.calendar.due(start, entry.within_ms)
         if item.paused_at is not None:
-            stops = _merged([*stops, item.paused_at, 1 << 62])
+            stops = _merged((*stops, item.paused_at, 1 << 62))
         left, begin = entry.within_ms, start
         for pause, resume in zip(stops[::2], stops[1::2], strict=True):
             if resume <= begin:
@@ -383,9 +359,9 @@ class Fold:
     def business(self, item: Item, clock: str, start: int, end: int, calendar: Calendar) -> int:
         """Business milliseconds of a wait, less what waiting on the customer and being done took of it."""
         total = calendar.elapsed(start, end)
-        if clock in PAUSED_BY_CUSTOMER:
-            now = [item.paused_at, end] if item.paused_at is not None and item.paused_at < end else []
-            stops = _merged((list(item.gaps) if clock == "total_resolution" else []) + item.pauses + now)
+        if clock in PAUSED_BY_CUSTOMER and (item.pauses or item.gaps or item.paused_at is not None):
+            now = (item.paused_at, end) if item.paused_at is not None and item.paused_at < end else ()
+            stops = _merged((item.gaps if clock == "total_resolution" else ()) + item.pauses + now)
             for pause, resume in zip(stops[::2], stops[1::2], strict=True):
                 pause, resume = max(pause, start), min(resume, end)
                 if resume > pause:
@@ -394,50 +370,56 @@ class Fold:
 
     def stop_clock(self, item: Item, clock: str, finished: bool = True) -> None:
         """A wait ends. `finished`: it reached its own stop, so it counts; otherwise it is dropped."""
-        running = item.clocks.pop(clock, None)
+        running = item.clocks.get(clock)
         if running is None:
             return
         start, began, _ = running
-        item.clocks[clock] = running
-        entries = in_force(self.standards, item.started_at).clocks.get(clock, ())
+        entries = self.standards.at(item.started_at).clocks.get(clock)
+        if entries:
+            self._judge_clock(item, clock, entries, start, began, finished)
+        del item.clocks[clock]
+        if finished and clock != "total_resolution":
+            self.wait(item, clock, start)
+
+    def _judge_clock(self, item: Item, clock: str, entries: Sequence[Entry], start: int, began: str, finished: bool) -> None:
         for entry in entries:
             key = f"{clock}|{entry.name}|{began}"
             due = self.target(item, clock, entry)
             if key in item.missed:
                 if clock != "total_resolution":
-                    item.missed.remove(key)
+                    item.missed = tuple(other for other in item.missed if other != key)
             elif due is not None and due < self.at:
                 self.miss(item, clock, entry, began, start, due)
             elif finished and applies(entry, item, item.team):
                 self.judge(item, entry.name, "met")
                 if clock == "total_resolution":
                     item.outcomes[entry.name] = 1
-        del item.clocks[clock]
-        if finished and clock != "total_resolution":
-            self.wait(item, clock, start)
 
     def wait(self, item: Item, clock: str, start: int) -> None:
         """Note a finished wait that began at `start` and ends now."""
         customer = self.at - start
-        if clock == "total_resolution":
+        if clock == "total_resolution" and item.gaps:
             customer -= _within(item.gaps, start)
         business = self.business(item, clock, start, self.at, self.standards.default_calendar)
-        if clock == "total_resolution":
+        before = item.waits.get(clock)
+        if before is None or clock == "total_resolution":
             item.waits[clock] = (1, customer, business, customer)
         else:
-            count, all_customer, all_business, longest = item.waits.get(clock, (0, 0, 0, 0))
+            count, all_customer, all_business, longest = before
             item.waits[clock] = (count + 1, all_customer + customer, all_business + business, max(longest, customer))
         self.observe(item, clock, customer, 1)
 
     def observe(self, item: Item, clock: str, customer: int, number: int) -> None:
         """Count a wait in its bucket, or with -1 take it out again."""
         if not self.journeys[item.journey].synthetic:
-            limit = bucket(self.standards, clock, customer)
-            self.count(f"wait|{clock}|{item.touchpoint}|{limit}", number)
-            self.count(f"wait_ms|{clock}|{item.touchpoint}", number * customer)
+            keys, total = self.standards.bucket_keys[clock, item.touchpoint]
+            key = keys[bisect_left(self.standards.bounds[clock], customer)]
+            tally = self.tally
+            tally[key] = tally.get(key, 0) + number
+            tally[total] = tally.get(total, 0) + number * customer
             if clock == "queue":
                 team = known(item.team, self.standards.teams)
-                self.count(f"queue|{team}|{limit}", number)
+                self.count(f"queue|{team}|{key.rsplit('|', 1)[1]}", number)
                 self.count(f"queue_ms|{team}", number * customer)
 
     def miss(self, item: Item, clock: str, entry: Entry, began: str, start: int, due: int) -> None:
@@ -464,10 +446,10 @@ class Fold:
         running = item.clocks.get(clock)
         if running is None or running[1] != began or timer.key in item.missed:
             return
-        for entry in in_force(self.standards, item.started_at).clocks.get(clock, ()):
+        for entry in self.standards.at(item.started_at).clocks.get(clock, ()):
             if entry.name == name and self.target(item, clock, entry) == timer.at:
                 self.miss(item, clock, entry, began, running[0], timer.at)
-                item.missed.append(timer.key)
+                item.missed += (timer.key,)
 
     def pause(self, item: Item) -> None:
         """From now on we wait on the customer."""
@@ -485,12 +467,7 @@ class Fold:
                     self.aim(item, clock)
 
 
-def known(name: str | None, names: frozenset[str]) -> str:
-    """A team or topic as counters may name it: one that the configuration knows, else ''. Events can invent any number of others."""
-    return name if name is not None and name in names else ""
-
-
-def _merged(stops: list[int]) -> list[int]:
+def _merged(stops: tuple[int, ...]) -> tuple[int, ...]:
     """Stretches [begin, end, begin, end, …] in order and without overlaps."""
     if len(stops) <= 2:
         return stops
@@ -501,45 +478,9 @@ def _merged(stops: list[int]) -> list[int]:
             merged[-1] = max(merged[-1], end)
         else:
             merged += (begin, end)
-    return merged
+    return tuple(merged)
 
 
-def _within(stops: list[int], start: int) -> int:
+def _within(stops: Sequence[int], start: int) -> int:
     """How long stretches last that lie after `start`."""
     return sum(max(end - max(begin, start), 0) for begin, end in zip(stops[::2], stops[1::2], strict=True))
-
-
-BASE_BOUNDS = (10, 20, 60, 300, 900, 3600, 4 * 3600, 86_400, 3 * 86_400, 7 * 86_400, 30 * 86_400)  # seconds
-_bounds: dict[int, tuple[Standards, dict[str, list[tuple[int, str]]]]] = {}
-
-
-def bucket_bounds(standards: Standards) -> dict[str, list[tuple[int, str]]]:
-    """For each clock the upper bounds of its wait buckets: (milliseconds, seconds as text), a base list and the standards' targets."""
-    kept = _bounds.get(id(standards))
-    if kept is not None and kept[0] is standards:
-        return kept[1]
-    bounds: dict[str, set[int]] = {}
-    for name in standards.names:
-        for entry in standards.entries(name):
-            if entry.kind == "clock" and entry.clock:
-                target = entry.within_ms if entry.within_ms is not None else entry.elapsed_ms
-                if target is not None:
-                    bounds.setdefault(entry.clock, set()).add(target)
-    found = {
-        clock: [
-            (limit, f"{limit / 1000:g}")
-            for limit in sorted(bounds.get(clock, set()) | {second * 1000 for second in BASE_BOUNDS})
-        ]
-        for clock in CLOCKS
-    }
-    _bounds.clear()
-    _bounds[id(standards)] = (standards, found)
-    return found
-
-
-def bucket(standards: Standards, clock: str, milliseconds: int) -> str:
-    """The smallest bucket that a wait falls into: its upper bound in seconds, `+Inf` above the last."""
-    for limit, name in bucket_bounds(standards)[clock]:
-        if milliseconds <= limit:
-            return name
-    return "+Inf"

@@ -48,9 +48,9 @@ def assigned(fold: Fold, item: Item, event: Event) -> None:
             back = team in item.past_teams if level == "team" else owner in item.past_owners
             _handoff(fold, item, level, back, (before, fold.reference), old_team, old_owner, old_bot and not is_bot)
         if old_team not in item.past_teams:
-            item.past_teams.append(old_team)
+            item.past_teams += (old_team,)
         if old_owner not in item.past_owners:
-            item.past_owners.append(old_owner)
+            item.past_owners += (old_owner,)
 
 
 def _hold(item: Item, team: str | None, owner: str | None, is_bot: bool) -> None:
@@ -61,26 +61,26 @@ def _hold(item: Item, team: str | None, owner: str | None, is_bot: bool) -> None
         item.last_owner = owner
     if not item.first_resolved:
         if owner is not None and team not in item.owned:
-            item.owned.append(team)
+            item.owned += (team,)
         if owner is None and not is_bot:
             if team not in item.queues:
-                item.queues.append(team)
+                item.queues += (team,)
         elif (owner or BOT) not in item.holders:
-            item.holders.append(owner or BOT)
+            item.holders += (owner or BOT,)
         item.steps = len(item.holders) + sum(queue not in item.owned for queue in item.queues)
 
 
 def _handoff(
     fold: Fold, item: Item, level: str, back: bool, evidence: tuple[str, ...], team: str | None, owner: str | None, from_bot: bool
 ) -> None:
-    item.handoffs += 1
+    fold.add(item, "handoffs")
     if level == "team":
-        item.team_handoffs += 1
+        fold.add(item, "team_handoffs")
     fold.find(
         "handoff", item, fold.reference, evidence, level=level, from_team=team, from_owner=owner, from_bot=from_bot or None
     )
     if back:
-        item.ping_pongs += 1
+        fold.add(item, "ping_pongs")
         fold.find(
             "ping_pong", item, fold.reference, evidence, level=level, from_team=team, from_owner=owner, from_bot=from_bot or None
         )

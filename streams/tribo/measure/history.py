@@ -60,7 +60,7 @@ class Resolution(msgspec.Struct, gc=False, array_like=True):
 
 
 class Item(msgspec.Struct, gc=False, array_like=True):
-    """One item. Counts are those of a journey row, by item."""
+    """One item. Counts are those of a journey row, by item. What seldom holds anything is a tuple: empty, it costs nothing."""
 
     id: str
     journey: str
@@ -76,7 +76,7 @@ class Item(msgspec.Struct, gc=False, array_like=True):
     channel: str | None = None
     opened: bool = False
     purchase_opened: bool = False
-    about: list[str] = []
+    about: tuple[str, ...] = ()
     # done
     done: bool = False
     ever_done: bool = False
@@ -86,7 +86,7 @@ class Item(msgspec.Struct, gc=False, array_like=True):
     first_resolved: bool = False
     gap_from: int | None = None
     total_from: int | None = None
-    gaps: list[int] = []
+    gaps: tuple[int, ...] = ()
     resolution: Resolution | None = None
     # holder
     assigned_event: Reference | None = None
@@ -94,24 +94,24 @@ class Item(msgspec.Struct, gc=False, array_like=True):
     owner: str | None = None
     bot: bool = False
     last_owner: str | None = None
-    past_teams: list[str | None] = []
-    past_owners: list[str | None] = []
-    queues: list[str | None] = []
-    owned: list[str | None] = []
-    holders: list[str] = []
+    past_teams: tuple[str | None, ...] = ()
+    past_owners: tuple[str | None, ...] = ()
+    queues: tuple[str | None, ...] = ()
+    owned: tuple[str | None, ...] = ()
+    holders: tuple[str, ...] = ()
     steps: int = 0
     # clocks
     clocks: dict[str, tuple[int, str, str]] = {}
     answered: bool = False
     bot_answered: bool = False
     paused_at: int | None = None
-    pauses: list[int] = []
+    pauses: tuple[int, ...] = ()
     waits: dict[str, tuple[int, int, int, int]] = {}
-    missed: list[str] = []
+    missed: tuple[str, ...] = ()
     outcomes: dict[str, int] = {}
     # promises
     promises: dict[str, Promise] = {}
-    early_words: list[Word] = []
+    early_words: tuple[Word, ...] = ()
     expectation: str | None = None
     # care
     problem_at: int | None = None
@@ -159,8 +159,23 @@ class Journey(msgspec.Struct, gc=False, array_like=True):
     friction: int = 0
     delight: int = 0
     synthetic: bool = False
-    gauges: dict[str, int] = {}
+    band: str | None = None
     next_change: int | None = None
+    # the sums of its items' counts
+    handoffs: int = 0
+    team_handoffs: int = 0
+    ping_pongs: int = 0
+    channel_switches: int = 0
+    repeat_contacts: int = 0
+    repeated: int = 0
+    holds: int = 0
+    reopened: int = 0
+    abandoned: int = 0
+    escalated: int = 0
+    offered: int = 0
+    complaints: int = 0
+    praises: int = 0
+    surprises: int = 0
 
 
 class Timer(msgspec.Struct, gc=False, array_like=True, order=True):
@@ -184,6 +199,8 @@ class History(msgspec.Struct, gc=False, array_like=True):
     tally: dict[str, int] = {}
     unseen: list[str] = []
     retracted: list[Reference] = []
+    unknown: int = 0
+    """How many of its promises are `unknown`."""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -17,12 +17,12 @@ from __future__ import annotations
 import msgspec
 
 from tribo.measure import effort
-from tribo.measure.fold import DUE, EARLY_BY, RISK, WORDS_BEFORE, Fold, applies, in_force
+from tribo.measure.fold import DUE, EARLY_BY, RISK, WORDS_BEFORE, Fold
 from tribo.measure.history import Item, Promise, Timer, Word
-from tribo.measure.standards import Entry
+from tribo.measure.standards import Entry, applies, speaks_of
+from tribo.measure.standing import BROKEN, KEPT, KEPT_AS_MOVED, KEPT_LATE, OPEN, RELEASED
 from tribo_schemas.event import Event
 
-OPEN, KEPT, KEPT_AS_MOVED, KEPT_LATE, BROKEN, RELEASED = "open", "kept", "kept_as_moved", "kept_late", "broken", "released"
 OF_RESOLVING = "resolution"  # the promise that `resolved` keeps
 
 
@@ -80,7 +80,7 @@ def keep_by_resolving(fold: Fold, item: Item) -> None:
 
 def implied(fold: Fold, item: Item, event: Event) -> None:
     """What the standards promise without a word: made by one fact, kept by another."""
-    for entry in in_force(fold.standards, event.time).implied:
+    for entry in fold.standards.at(event.time).implied:
         if event.fact == entry.made_by and applies(entry, item, item.team):
             name = f"standard:{entry.name}"
             if name not in item.promises:
@@ -97,7 +97,7 @@ def _make(fold: Fold, item: Item, name: str, due: int, source: str, entry: Entry
     )  # fmt: skip
     words = [word for word in item.early_words if word.promise == name]
     if words:
-        item.early_words = [word for word in item.early_words if word.promise != name]
+        item.early_words = tuple(word for word in item.early_words if word.promise != name)
     for word in words:
         if fold.at - word.at <= WORDS_BEFORE:
             _said_before(fold, item, promise, word)
@@ -109,9 +109,8 @@ def _make(fold: Fold, item: Item, name: str, due: int, source: str, entry: Entry
 def _remember(fold: Fold, item: Item, what: str, event: Event) -> None:
     """A word about a promise that nobody has made yet."""
     assert event.promise is not None
-    item.early_words.append(
-        Word(fold.at, what, event.promise, event.due, fold.reference, event.topic, event.channel, item.team, item.owner)
-    )
+    word = Word(fold.at, what, event.promise, event.due, fold.reference, event.topic, event.channel, item.team, item.owner)
+    item.early_words += (word,)
 
 
 def _said_before(fold: Fold, item: Item, promise: Promise, word: Word) -> None:
@@ -144,17 +143,10 @@ def _await(fold: Fold, item: Item, promise: Promise) -> None:
 
 def risk_at(fold: Fold, item: Item, promise: Promise) -> int:
     """When the last fifth of an open promise's time begins, or as its standard says."""
-    for entry in in_force(fold.standards, promise.asked).promises:
+    for entry in fold.standards.at(promise.asked).promises:
         if entry.at_risk_ms is not None and speaks_of(entry, promise) and applies(entry, item, item.team):
             return max(promise.asked, promise.due - entry.at_risk_ms)
     return promise.due - (promise.due - promise.asked) // 5
-
-
-def speaks_of(entry: Entry, promise: Promise) -> bool:
-    """Whether a promise standard speaks of this promise."""
-    if entry.kind == "implied":
-        return promise.standard == entry.name
-    return entry.promise in ("any", promise.id)
 
 
 def risk_timer(fold: Fold, item: Item, timer: Timer) -> None:
@@ -266,15 +258,17 @@ def look_if_unknown(fold: Fold, item: Item, timer: Timer) -> None:
     if promise.state != OPEN or promise.breaks_at != timer.at or promise.unknown:
         return
     if fold.frontier.unheard(promise.breaks_at, promise.source):
+        fold.touch(item)
         _calm(fold, item, promise)
         promise.unknown = True
-        fold.touched.add(item.journey)
+        fold.history.unknown += 1
         fold.at = promise.breaks_at
         fold.find("promise_unknown", item, promise.made, _evidence(promise), promise=promise.id)
 
 
 def no_longer_unknown(fold: Fold, item: Item, promise: Promise) -> None:
     """The source was heard again, or the promise found its fate."""
+    fold.touch(item)
     promise.unknown = False
-    fold.touched.add(item.journey)
+    fold.history.unknown -= 1
     fold.withdraw("promise_unknown", item, promise.made, promise.id)

@@ -10,8 +10,11 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from tribo.measure.hours import ALWAYS, DAY, LATEST, Calendar, Version, local_midnight
+from tribo_schemas.event import TOUCHPOINTS
+from tribo_schemas.journey import CLOCKS
 
 if TYPE_CHECKING:
+    from tribo.measure.history import Item, Promise
     from tribo_schemas.standard import CalendarEntry, StandardEntry, StandardsFile
 
 POINTS: dict[str, int] = {
@@ -67,14 +70,68 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         return self.within_ms if self.within_ms is not None else self.due(start) - start
 
 
-_NONE: tuple[Entry, ...] = ()
+class InForce:
+    """The entries in force for a stretch of time, by what they judge."""
+
+    __slots__ = ("clocks", "counts", "entries", "implied", "practices", "promises")
+
+    def __init__(self, entries: tuple[Entry, ...]) -> None:
+        self.entries = entries
+        self.clocks: dict[str, list[Entry]] = {}
+        self.implied: list[Entry] = []
+        self.promises: list[Entry] = []
+        self.counts: list[Entry] = []
+        self.practices: dict[str, list[Entry]] = {}
+        for entry in entries:
+            if entry.kind == "clock" and entry.clock:
+                self.clocks.setdefault(entry.clock, []).append(entry)
+            elif entry.kind == "implied":
+                self.implied.append(entry)
+                self.promises.append(entry)
+            elif entry.kind == "promise":
+                self.promises.append(entry)
+            elif entry.kind == "count":
+                self.counts.append(entry)
+            elif entry.practice:
+                self.practices.setdefault(entry.practice, []).append(entry)
+
+
+def applies(entry: Entry, item: Item, team: str | None) -> bool:
+    """Whether a standard's entry speaks of this item, now held by `team`."""
+    return (
+        (entry.touchpoint is None or entry.touchpoint == item.touchpoint)
+        and (entry.team is None or entry.team == team)
+        and (entry.topic is None or entry.topic == item.topic)
+        and (entry.channel is None or entry.channel == item.channel)
+    )
+
+
+def known(name: str | None, names: frozenset[str]) -> str:
+    """A team or topic as counters may name it: one that the configuration knows, else ''. Events can invent any number of others."""
+    return name if name is not None and name in names else ""
+
+
+def speaks_of(entry: Entry, promise: Promise) -> bool:
+    """Whether a promise standard speaks of this promise."""
+    if entry.kind == "implied":
+        return promise.standard == entry.name
+    return entry.promise in ("any", promise.id)
+
+
+BASE_BOUNDS = (10, 20, 60, 300, 900, 3600, 4 * 3600, 86_400, 3 * 86_400, 7 * 86_400, 30 * 86_400)  # seconds
+BEFORE_ALL = InForce(())
 
 
 class Standards:
-    """All standards, each with its versions in order of time."""
+    """All standards, each with its versions in order of time.
+
+    `bounds`: for each clock the upper bounds of its wait buckets (milliseconds), a base list and the standards' targets; `bucket_keys`:
+    for each clock and touchpoint the tally keys of these buckets, the last for what is above them all, and the key of their sum.
+    """
 
     __slots__ = (
-        "_begins", "_by_name", "_in_force", "default_calendar", "grouped", "groups", "names", "points", "teams", "topics", "unchanging",
+        "_begins", "_by_name", "_constant", "_in_force", "bounds", "bucket_keys", "default_calendar", "implies", "names", "points", "teams",
+        "topics",
     )  # fmt: skip
 
     def __init__(
@@ -85,28 +142,48 @@ class Standards:
         self.points = {**POINTS, **points}
         self.default_calendar = default_calendar
         self._by_name = {name: sorted(entries, key=lambda pair: pair[0]) for name, entries in versions.items()}
-        self.names = tuple(sorted(self._by_name))
         everything = [entry for entries in self._by_name.values() for _, entry in entries]
         self.teams = frozenset(teams) | {entry.team for entry in everything if entry.team is not None}
         self.topics = frozenset(topics) | {entry.topic for entry in everything if entry.topic is not None}
+        self.names = tuple(sorted(self._by_name))
         self._begins = sorted({begin for entries in self._by_name.values() for begin, _ in entries})
         self._in_force = [self._at(begin) for begin in self._begins]
-        self.unchanging = all(begin < LONG_AGO for begin in self._begins)
-        self.grouped: object | None = None  # the fold's own grouping of entries, kept with what it groups
-        self.groups: dict[int, object] = {}
+        nothing_changes = all(begin < LONG_AGO for begin in self._begins)
+        self._constant = (self._in_force[-1] if self._in_force else BEFORE_ALL) if nothing_changes else None
+        self.implies = any(there.implied for there in self._in_force)
+        self.bounds = {clock: self._bounds(clock) for clock in CLOCKS}
+        self.bucket_keys = {
+            (clock, touchpoint): (
+                [f"wait|{clock}|{touchpoint}|{limit / 1000:g}" for limit in limits] + [f"wait|{clock}|{touchpoint}|+Inf"],
+                f"wait_ms|{clock}|{touchpoint}",
+            )
+            for clock, limits in self.bounds.items()
+            for touchpoint in TOUCHPOINTS
+        }
 
-    def _at(self, at: int) -> tuple[Entry, ...]:
+    def _at(self, at: int) -> InForce:
         found = []
         for name in self.names:
             entries = [entry for begin, entry in self._by_name[name] if begin <= at]
             if entries:
                 found.append(entries[-1])
-        return tuple(found)
+        return InForce(tuple(found))
 
-    def at(self, at: int) -> tuple[Entry, ...]:
-        """The entries in force at an instant; the same tuple for the same stretch of time."""
-        index = len(self._begins) - 1 if self._begins and at >= self._begins[-1] else bisect_right(self._begins, at) - 1
-        return self._in_force[index] if index >= 0 else _NONE
+    def _bounds(self, clock: str) -> tuple[int, ...]:
+        targets = {
+            entry.within_ms if entry.within_ms is not None else entry.elapsed_ms
+            for name in self.names
+            for entry in self.entries(name)
+            if entry.clock == clock
+        }
+        return tuple(sorted({second * 1000 for second in BASE_BOUNDS} | {target for target in targets if target is not None}))
+
+    def at(self, at: int) -> InForce:
+        """What is in force at an instant; the same object for the same stretch of time."""
+        if self._constant is not None:
+            return self._constant
+        index = bisect_right(self._begins, at) - 1
+        return self._in_force[index] if index >= 0 else BEFORE_ALL
 
     def entries(self, name: str) -> tuple[Entry, ...]:
         """All versions of a standard."""

@@ -12,21 +12,21 @@ GOOD_RATING = 0.8
 
 def complained(fold: Fold, item: Item, event: Event) -> None:
     """A complaint in words."""
-    item.complaints += 1
+    fold.add(item, "complaints")
     fold.find("complaint", item, fold.reference, (fold.reference,))
     effort.problem(fold, item, fold.reference)
 
 
 def praised(fold: Fold, item: Item, event: Event) -> None:
     """A compliment in words."""
-    item.praises += 1
+    fold.add(item, "praises")
     fold.find("praise", item, fold.reference, (fold.reference,))
     recover(fold, fold.journeys[item.journey])
 
 
 def surprised(fold: Fold, item: Item, event: Event) -> None:
     """Something extra."""
-    item.surprises += 1
+    fold.add(item, "surprises")
     fold.find("surprise", item, fold.reference, (fold.reference,))
 
 

@@ -21,7 +21,6 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from tribo.ledger.reader import Reader
-from tribo.measure.fold import bucket_bounds
 from tribo.measure.standards import Standards
 from tribo_schemas.event import TOUCHPOINTS
 from tribo_schemas.finding import BY_TEAM, KINDS
@@ -141,7 +140,7 @@ class LedgerCollector(Collector):
         return name if name in self.teams else OTHER
 
     def _waits(self, counters: Counters) -> Iterator[Metric]:
-        bounds = {clock: {float(name) for _, name in limits} for clock, limits in bucket_bounds(self.standards).items()}
+        bounds = {clock: {limit / 1000 for limit in limits} for clock, limits in self.standards.bounds.items()}
         waits = {(clock, touchpoint): _Wait(bounds[clock]) for clock in CLOCKS for touchpoint in TOUCHPOINTS}
         queues = {(team,): _Wait(bounds["queue"]) for team in self.teams}
         for key, numbers in counters.items():
