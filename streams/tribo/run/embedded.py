@@ -24,6 +24,7 @@ from tribo.run.clock import ReceiveClock
 from tribo.run.commit import COMMIT_BOUNDS, Committer
 from tribo.run.ingest import Followed, follow, follow_stdin, ingest_application
 from tribo.run.settings import Settings, is_loopback
+from tribo.run.sources import Senders, remember_mappings
 from tribo_schemas.config import BadConfig
 from tribo_schemas.standard import load_standards
 
@@ -38,9 +39,9 @@ def standards_of(path: Path | None) -> tuple[Standards, str]:
     return compile_standards(load_standards(path)), path.read_text("utf-8")
 
 
-def application(committer: Committer, settings: Settings) -> web.Application:
+def application(committer: Committer, settings: Settings, senders: Senders | None = None) -> web.Application:
     """All routes of the process."""
-    app = ingest_application(committer, settings.token)
+    app = ingest_application(committer, settings.token, senders or Senders(settings.sources))
     path = committer.ledger.path
     for routes in _shown_routes(committer):
         app.add_routes(routes(lambda: Reader(path), committer.standards, settings))
@@ -72,13 +73,13 @@ def _shown_routes(committer: Committer) -> list[Callable[..., list[web.RouteDef]
     return found
 
 
-async def _serve(committer: Committer, settings: Settings, ready: Callable[[str], None] | None) -> int:
+async def _serve(committer: Committer, settings: Settings, senders: Senders, ready: Callable[[str], None] | None) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     runner = web.AppRunner(
-        application(committer, settings), access_log=None, shutdown_timeout=3.0, keepalive_timeout=30.0, auto_decompress=False
+        application(committer, settings, senders), access_log=None, shutdown_timeout=3.0, keepalive_timeout=30.0, auto_decompress=False
     )
     await runner.setup()
     site = web.TCPSite(runner, settings.host, settings.port)
@@ -131,10 +132,12 @@ def run_embedded(settings: Settings, ready: Callable[[str], None] | None = None,
     standards, text = standards_of(settings.standards)
     ledger = Ledger.open(settings.data, text)
     try:
+        senders = Senders(settings.sources, known=ledger.remembered())
+        remember_mappings(ledger, settings.mappings())
         committer = Committer(
             ledger, standards, queue_events=settings.queue_events, batch_events=settings.batch_events,
             raw_days=settings.raw_days, rejects_days=settings.rejects_days, clock=clock,
         )  # fmt: skip
-        return asyncio.run(_serve(committer, settings, ready))
+        return asyncio.run(_serve(committer, settings, senders, ready))
     finally:
         ledger.close()

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hmac
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,12 @@ from tribo.run.accept import (
 )  # fmt: skip
 from tribo.run.delivery import Broken, Busy, Delivery, Full, Taker
 from tribo.run.settings import Follow
-from tribo.wire.mapping import Mapping
+from tribo.run.sources import Sender, Senders
+from tribo.wire.mapping import Mapping, Unmapped
 from tribo.wire.readers import Record
 from tribo.wire.rejects import Raw, Reject, reject
+from tribo.wire.webhooks import Proof, Unauthorized, shows_token, verify
+from tribo.wire.webhooks import Request as Signed
 from tribo_schemas.config import BadConfig
 from tribo_schemas.event import BadEvent, Event
 
@@ -46,6 +49,9 @@ RETRY_SECONDS = "1"
 POLL_SECONDS = 0.5
 FOLLOWED_AT_ONCE_BYTES = 2 << 20
 TAKER: web.AppKey[Taker] = web.AppKey("taker", Taker)
+SENDERS: web.AppKey[Senders] = web.AppKey("senders", Senders)
+OPERATOR: web.AppKey[bool] = web.AppKey("operator", bool)
+"""Whether there is an operator's token, so that who speaks without a source's token is the operator."""
 _json = msgspec.json.Encoder().encode
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -57,10 +63,14 @@ def _answer(status: int, fields: dict[str, Any], **headers: str) -> web.Response
     )  # fmt: skip
 
 
-def _decoded(body: bytes, request: web.Request) -> tuple[Delivery, list[int | Reject]]:
-    """What to deliver, and for each item of the body its event's place in the delivery, or its reject. Raises TooLarge, Unreadable."""
-    delivery = Delivery([], input="POST /events")
-    places: list[int | Reject] = []
+Place = int | Reject | list[int | Reject]
+"""What became of one record: its event's place in the delivery, or its reject; through a mapping, a list of such."""
+
+
+def _decoded(body: bytes, request: web.Request, may_speak: MaySpeak) -> tuple[Delivery, list[Place]]:
+    """What to deliver of canonical events, and for each item of the body what became of it. Raises TooLarge, Unreadable."""
+    delivery = Delivery([], input=f"POST {request.path}")
+    places: list[Place] = []
     binary = "ce-specversion" in request.headers
     raws = [body] if binary else items(body, request.content_type)
     if len(raws) == 1 and len(raws[0]) > MOST_EVENT_BYTES:
@@ -72,6 +82,11 @@ def _decoded(body: bytes, request: web.Request) -> tuple[Delivery, list[int | Re
             wrong = refused(delivery.input, number + 1, error, raw)
             places.append(wrong)
             delivery.rejects.append((source_of(raw), wrong))
+            continue
+        forbidden = may_speak(event.source)
+        if forbidden is not None:
+            places.append(_Foreign(delivery.input, number + 1, forbidden, ""))
+            delivery.rejects.append(("", refused(delivery.input, number + 1, BadEvent("source", forbidden), raw)))
         else:
             places.append(len(delivery.events))
             delivery.events.append(event)
@@ -79,42 +94,193 @@ def _decoded(body: bytes, request: web.Request) -> tuple[Delivery, list[int | Re
     return delivery, places
 
 
+class _Foreign(Reject, gc=False):
+    """An event of a source that the request may not speak for."""
+
+
+MaySpeak = Callable[[str], str | None]
+"""Why no event of this source is taken from this request; None when it may."""
+
+
+def _mapped(body: bytes, request: web.Request, sender: Sender, mapping: Mapping) -> tuple[Delivery, list[Place]]:
+    """What to deliver of the records in the body, and for each what became of it. Raises Unreadable."""
+    delivery = Delivery([], input=f"POST {request.path}")
+    try:
+        records = mapping.received(body, request.content_type, dict(request.headers))
+    except Unmapped as error:
+        raise Unreadable(str(error)) from None
+    places: list[Place] = []
+    for number, record in enumerate(records, 1):
+        place: list[int | Reject] = []
+        for made in mapped(mapping, delivery.input, number, record):
+            if isinstance(made, Reject):
+                delivery.rejects.append((sender.speaks_for, made))
+                place.append(made)
+            else:
+                place.append(len(delivery.events))
+                delivery.events.append(made)
+        places.append(place)
+    if any(b"\n" in record for record in records):
+        delivery.raw.append(Raw(delivery.input, records[0] if len(records) == 1 else b"[" + b",".join(records) + b"]", mapping.name))
+    elif records:
+        delivery.raw.append(Raw(delivery.input, b"\n".join(records), mapping.name, "lines"))
+    return delivery, places
+
+
+def mapped(mapping: Mapping, name: str, number: int, record: bytes) -> list[Event | Reject]:
+    """The events of one record that came alone, and what of it can't be mapped."""
+    if len(record) > MOST_EVENT_BYTES:
+        made: list[Event | Reject] = [reject(name, number, f"is longer than {MOST_EVENT_BYTES} bytes", record)]
+    else:
+        made = list(mapping.events([Record(name, number, record)]))
+    for one in made:
+        if isinstance(one, Reject):
+            one.through = mapping.name
+    return made
+
+
 async def take_events(request: web.Request) -> web.Response:
     """POST /events: 202 when at least one item is on disk, 400 when all are wrong; both say item by item what became of it."""
-    taker = request.app[TAKER]
     if request.content_type in FORMS and "Content-Type" in request.headers:
         return _answer(415, {"error": "send application/json, application/x-ndjson or application/cloudevents+json"})
+    sender: Sender | None = request.get("sender")
+    if sender is not None and (wait := sender.rate.wait_seconds(time.monotonic())):
+        return _too_often(sender, wait)
+    senders = request.app[SENDERS]
+    operator = request.app[OPERATOR]
+
+    def may_speak(source: str) -> str | None:
+        if sender is not None:
+            return None if source == sender.speaks_for else f"this token speaks for {sender.speaks_for!r} alone"
+        return "has a credential of its own: send that" if not operator and senders.is_guarded(source) else None
+
+    return await _taken(request, lambda body: _decoded(body, request, may_speak))
+
+
+async def take_source(request: web.Request) -> web.Response:
+    """POST /sources/NAME: the body through the source's mapping.
+
+    202 once all of it is kept, what was rejected too: a vendor that sends it again changes nothing.
+    """
+    senders = request.app[SENDERS]
+    sender = senders.get(request.match_info["name"])
+    if sender is None:
+        return _answer(404, {"error": "no such source; name it under `sources` in the settings"})
     try:
-        delivery, places = _decoded(inflated(await request.read(), request.headers.get("Content-Encoding", "")), request)
+        raw = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        return _too_large()
+    try:
+        proof = _proof(request, sender, raw)
+    except Unauthorized as error:
+        _complain(sender.name, str(error))
+        return _answer(401, {"error": str(error)}, WWW_Authenticate="Bearer")
+    if wait := sender.rate.wait_seconds(time.monotonic()):
+        return _too_often(sender, wait)
+    if not sender.guarded and request.content_type in FORMS:
+        return _answer(415, {"error": "send application/json or application/x-ndjson"})
+    now = int(time.time() * 1000)
+    deliveries, digest = senders.deliveries, proof.digest
+    if digest is not None:
+        known = not deliveries.take(sender.name, digest, now) if proof.once else deliveries.knows(sender.name, digest, now)
+        if known and proof.once:
+            _complain(sender.name, "the delivery came before")
+            return _answer(401, {"error": "this delivery came before: sign it anew"}, WWW_Authenticate="Bearer")
+        if known:
+            return _answer(200, {"taken": 0, "rejected": 0, "repeated": True, "items": []})
+    remember = [] if digest is None else [(sender.name, digest)]
+
+    def may_speak(source: str) -> str | None:
+        return None if source == sender.speaks_for else f"this source speaks for {sender.speaks_for!r} alone"
+
+    def decoded(body: bytes) -> tuple[Delivery, list[Place]]:
+        mapping = sender.mapping
+        delivery, places = _decoded(body, request, may_speak) if mapping is None else _mapped(body, request, sender, mapping)
+        delivery.remember = remember
+        return delivery, places
+
+    answer: web.Response | None = None
+    try:
+        answer = await _taken(request, decoded, raw, always=sender.mapping is not None)
+    finally:
+        if digest is not None and (answer is None or answer.status >= 400):
+            deliveries.forget(sender.name, digest)
+    if digest is not None and answer.status < 400:
+        deliveries.take(sender.name, digest, now)
+    return answer
+
+
+def _proof(request: web.Request, sender: Sender, raw: bytes) -> Proof:
+    """That the request is its source's. Raises Unauthorized."""
+    if sender.kind is not None:
+        asked = Signed(request.headers, raw, request.raw_path.partition("?")[2], sender.url, request.content_type)
+        return verify(sender.kind, asked, sender.secrets, time.time())
+    if sender.tokens and not shows_token(_shown(request), sender.tokens):
+        raise Unauthorized("send the source's token: Authorization: Bearer …")
+    return Proof(None, once=False)
+
+
+_complained: dict[tuple[str, str], float] = {}
+
+
+def _complain(name: str, reason: str) -> None:
+    """Say once a minute that requests of a source are refused: its secret may be wrong here, or somebody is trying."""
+    now = time.monotonic()
+    if _complained.get((name, reason), -60.0) <= now - 60.0:
+        _complained[name, reason] = now
+        log.warning("POST /sources/%s is refused: %s", name, reason)
+
+
+def _too_large() -> web.Response:
+    return _answer(413, {"error": f"at most {MOST_BODY_BYTES} bytes a body and {MOST_EVENT_BYTES} bytes an event; send less at once"})
+
+
+def _too_often(sender: Sender, wait: int) -> web.Response:
+    return _answer(429, {"error": f"{sender.name} sends more than its requests_per_second; come again"}, Retry_After=str(wait))
+
+
+async def _taken(
+    request: web.Request, decoded: Callable[[bytes], tuple[Delivery, list[Place]]], raw: bytes | None = None, always: bool = False
+) -> web.Response:
+    """Decode the body, have it kept, and tell what became of each item; `always`: 202 even when all was rejected."""
+    try:
+        body = inflated(await request.read() if raw is None else raw, request.headers.get("Content-Encoding", ""))
+        delivery, places = decoded(body)
     except (TooLarge, web.HTTPRequestEntityTooLarge):
-        return _answer(
-            413, {"error": f"at most {MOST_BODY_BYTES} bytes a body and {MOST_EVENT_BYTES} bytes an event; send less at once"}
-        )
+        return _too_large()
     except Unreadable as error:
         return _answer(400, {"error": str(error)})
     try:
-        outcomes = await asyncio.wrap_future(taker.submit(delivery))
+        outcomes = await asyncio.wrap_future(request.app[TAKER].submit(delivery))
     except Busy:
         return _answer(429, {"error": "more waits than can be written now; come again"}, Retry_After=RETRY_SECONDS)
     except Full:
         return _answer(503, {"error": "the disk is full; nothing was taken, come again"}, Retry_After="5")
     except Broken:
         return _answer(503, {"error": "the ledger is closed; nothing was taken, come again"}, Retry_After="5")
-    told, taken = _told(places, outcomes)
-    return _answer(202 if taken else 400, {"taken": taken, "rejected": len(told) - taken, "items": told})
+    told, taken, rejected = _told(places, outcomes)
+    foreign = any(isinstance(place, _Foreign) for place in places)
+    status = 202 if taken or always else 403 if foreign else 400
+    return _answer(status, {"taken": taken, "rejected": rejected, "items": told})
 
 
-def _told(places: Sequence[int | Reject], outcomes: Sequence[Outcome | Reject]) -> tuple[list[dict[str, Any]], int]:
+def _told(places: Sequence[Place], outcomes: Sequence[Outcome | Reject]) -> tuple[list[dict[str, Any]], int, int]:
+    """What became of each item, and how many events were taken and rejected."""
     told: list[dict[str, Any]] = []
-    taken = 0
+    taken = rejected = 0
     for index, place in enumerate(places):
-        outcome = outcomes[place] if isinstance(place, int) else place
-        if isinstance(outcome, Reject):
-            told.append({"index": index, "outcome": "rejected", "reason": outcome.reason})
+        each = [outcomes[one] if isinstance(one, int) else one for one in (place if isinstance(place, list) else [place])]
+        reasons = [one.reason for one in each if isinstance(one, Reject)]
+        rejected += len(reasons)
+        taken += len(each) - len(reasons)
+        if isinstance(place, list):
+            row: dict[str, Any] = {"index": index, "events": [one for one in each if not isinstance(one, Reject)]}
+            told.append(row | {"rejected": reasons} if reasons else row)
+        elif reasons:
+            told.append({"index": index, "outcome": "rejected", "reason": reasons[0]})
         else:
-            told.append({"index": index, "outcome": outcome})
-            taken += 1
-    return told, taken
+            told.append({"index": index, "outcome": each[0]})
+    return told, taken, rejected
 
 
 async def livez(_: web.Request) -> web.Response:
@@ -132,12 +298,29 @@ async def readyz(request: web.Request) -> web.Response:
     return _answer(200, {"ready": True})
 
 
-def guard(token: str | None) -> Any:
-    """Refuse requests without the token (as bearer, or as the password of basic authentication, for browsers)."""
+def guard(token: str | None, senders: Senders) -> Any:
+    """Refuse requests without the operator's token (as bearer, or as the password of basic authentication, for browsers).
+
+    A source's own token opens POST /events for its own events; POST /sources/NAME asks for what that source shows.
+    """
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if token is None or request.path in OPEN_TO_ALL or hmac.compare_digest(_shown(request).encode(), token.encode()):
+        shown = _shown(request)
+        if request.path in OPEN_TO_ALL or (token is not None and shows_token(shown, [token])):
+            return await handler(request)
+        route = request.match_info.handler
+        if route is take_source:
+            sender = senders.get(request.match_info["name"])
+            if sender is not None and sender.guarded:
+                return await handler(request)
+        elif route is take_events:
+            sender = senders.of_token(shown)
+            if sender is not None:
+                request["sender"] = sender
+                return await handler(request)
+        taking = route in (take_source, take_events)
+        if token is None and not (taking and shown and senders.have_tokens):
             return await handler(request)
         return _answer(401, {"error": "send the token: Authorization: Bearer …"}, WWW_Authenticate='Basic realm="tribo"')
 
@@ -156,11 +339,16 @@ def _shown(request: web.Request) -> str:
     return ""
 
 
-def ingest_application(taker: Taker, token: str | None) -> web.Application:
+def ingest_application(taker: Taker, token: str | None, senders: Senders | None = None) -> web.Application:
     """The routes that take events and say how the process is; a shell adds its own."""
-    app = web.Application(middlewares=[guard(token)], client_max_size=MOST_BODY_BYTES)
+    senders = senders or Senders({})
+    app = web.Application(middlewares=[guard(token, senders)], client_max_size=MOST_BODY_BYTES)
     app[TAKER] = taker
-    app.add_routes([web.post("/events", take_events), web.get("/livez", livez), web.get("/readyz", readyz)])
+    app[SENDERS] = senders
+    app[OPERATOR] = token is not None
+    app.add_routes([
+        web.post("/events", take_events), web.post("/sources/{name}", take_source), web.get("/livez", livez), web.get("/readyz", readyz),
+    ])  # fmt: skip
     return app
 
 
@@ -202,10 +390,10 @@ class Followed:
         return delivery
 
     def _made(self, name: str, number: int, line: bytes) -> list[Event | Reject]:
+        if self.mapping is not None:
+            return mapped(self.mapping, name, number, line)
         if len(line) > MOST_EVENT_BYTES:
             return [reject(name, number, f"is longer than {MOST_EVENT_BYTES} bytes", line)]
-        if self.mapping is not None:
-            return list(self.mapping.events([Record(name, number, line)]))
         try:
             return [event_in(line)]
         except BadEvent as error:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from tribo.wire.webhooks import Kind, is_public_url
 from tribo_schemas.config import BadConfig, read_yaml, validate
 
 PREFIX = "TRIBO_"
@@ -23,6 +25,54 @@ class Follow(BaseModel):
     source: str | None = None
 
 
+def _sendable(text: str) -> str:
+    if not is_public_url(text):
+        raise ValueError(f"write the address that the vendor sends to, such as https://hooks.example.com/sources/calls; got {text!r}")
+    return text
+
+
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", name, re.ASCII):
+        raise ValueError("write the name of an environment variable, such as SHOP_SECRET; the secret itself belongs there")
+    return name
+
+
+Variables = Annotated[list[Annotated[str, AfterValidator(_variable)]], Field(min_length=1, max_length=5)]
+
+
+class Source(BaseModel):
+    """A source that sends to `POST /sources/NAME`, and how it shows who it is: by a signature, or by a token.
+
+    Secrets stand in the environment, never here.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    mapping: str | None = None
+    """A mapping's name or file; without one, the source sends canonical events of the source NAME."""
+    signature: Kind | None = None
+    secrets: Variables | None = None
+    """Names of environment variables that hold the signature's secret: two while one takes the other's place."""
+    tokens: Variables | None = None
+    """Names of environment variables that hold the token (`Authorization: Bearer …`), 16 letters or more."""
+    url: Annotated[str, AfterValidator(_sendable)] | None = None
+    """Where the vendor sends to, without a query: Twilio signs it."""
+    requests_per_second: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] = 100.0
+    """More, for longer than a moment, is answered 429."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.signature is None) != (self.secrets is None):
+            raise ValueError("write `signature` and `secrets` together: how it signs, and the variables that hold the secret")
+        if self.signature is not None and self.tokens is not None:
+            raise ValueError("write either a signature or tokens")
+        if self.signature == "twilio" and self.url is None:
+            raise ValueError("add `url`: Twilio signs the address that it sends to, and nobody else knows it")
+        return self
+
+
+SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+
+
 class Settings(BaseModel):
     """Settings of the embedded run. Environment: TRIBO_ and the name in capitals, e.g. TRIBO_PORT; `follow` there is paths with `:`."""
 
@@ -34,6 +84,8 @@ class Settings(BaseModel):
     token: Annotated[str, Field(min_length=16)] | None = None
     """What a request must bear (`Authorization: Bearer …`); without one only this machine is served."""
     standards: Path | None = None
+    sources: dict[SourceName, Source] = {}
+    """Who sends to `POST /sources/NAME`, by NAME."""
     follow: list[Follow] = []
     stdin: bool = False
     raw_days: Annotated[int, Field(ge=0, le=3650)] = 30
@@ -43,6 +95,11 @@ class Settings(BaseModel):
     """How many events may wait for the ledger before senders are told to come again."""
     batch_events: Annotated[int, Field(ge=1, le=100_000)] = 5_000
 
+    def mappings(self) -> list[str]:
+        """The mappings in use, by name or file."""
+        named = [*(source.mapping for source in self.sources.values()), *(entry.source for entry in self.follow)]
+        return [name for name in named if name is not None]
+
 
 def load_settings(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
     """The settings of a file (or none) and the environment. Raises BadConfig with a line for each thing that is wrong."""
@@ -50,7 +107,7 @@ def load_settings(path: Path | None = None, environment: Mapping[str, str] | Non
     said: dict[str, object] = {}
     for name, text in (os.environ if environment is None else environment).items():
         field = name.removeprefix(PREFIX).lower()
-        if name.startswith(PREFIX) and field in Settings.model_fields:
+        if name.startswith(PREFIX) and field in Settings.model_fields and field != "sources":
             said[field] = [{"path": part} for part in text.split(":") if part] if field == "follow" else text
     if said:
         try:

@@ -201,12 +201,18 @@ class Deliveries:
 
     def take(self, source: str, digest: bytes, now: int) -> bool:
         """Whether this delivery is new; it is known from now on (UTC ms)."""
-        while self._at and (len(self._at) >= MOST_REMEMBERED or next(iter(self._at.values())) < now - REMEMBERED_MS):
-            del self._at[next(iter(self._at))]
-        if (source, digest) in self._at:
+        if self.knows(source, digest, now):
             return False
+        if len(self._at) >= MOST_REMEMBERED:
+            del self._at[next(iter(self._at))]
         self._at[source, digest] = now
         return True
+
+    def knows(self, source: str, digest: bytes, now: int) -> bool:
+        """Whether this delivery came before."""
+        while self._at and next(iter(self._at.values())) < now - REMEMBERED_MS:
+            del self._at[next(iter(self._at))]
+        return (source, digest) in self._at
 
     def forget(self, source: str, digest: bytes) -> None:
         """It was not taken after all, and may come again."""
