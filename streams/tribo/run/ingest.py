@@ -50,6 +50,8 @@ POLL_SECONDS = 0.5
 FOLLOWED_AT_ONCE_BYTES = 2 << 20
 TAKER: web.AppKey[Taker] = web.AppKey("taker", Taker)
 SENDERS: web.AppKey[Senders] = web.AppKey("senders", Senders)
+SENDER: web.RequestKey[Sender] = web.RequestKey("sender", Sender)
+"""Whose token the request bore."""
 OPERATOR: web.AppKey[bool] = web.AppKey("operator", bool)
 """Whether there is an operator's token, so that who speaks without a source's token is the operator."""
 _json = msgspec.json.Encoder().encode
@@ -143,7 +145,7 @@ async def take_events(request: web.Request) -> web.Response:
     """POST /events: 202 when at least one item is on disk, 400 when all are wrong; both say item by item what became of it."""
     if request.content_type in FORMS and "Content-Type" in request.headers:
         return _answer(415, {"error": "send application/json, application/x-ndjson or application/cloudevents+json"})
-    sender: Sender | None = request.get("sender")
+    sender = request.get(SENDER)
     if sender is not None and (wait := sender.rate.wait_seconds(time.monotonic())):
         return _too_often(sender, wait)
     senders = request.app[SENDERS]
@@ -317,7 +319,7 @@ def guard(token: str | None, senders: Senders) -> Any:
         elif route is take_events:
             sender = senders.of_token(shown)
             if sender is not None:
-                request["sender"] = sender
+                request[SENDER] = sender
                 return await handler(request)
         taking = route in (take_source, take_events)
         if token is None and not (taking and shown and senders.have_tokens):

@@ -161,7 +161,7 @@ class Mapping:
         wanted = [name.lower() for name in self.file.headers]
         there = {name.lower(): value for name, value in (headers or {}).items()}
         named = {name: there[name] for name in wanted if name in there}
-        return [json.dumps(decode_record(raw) | {"headers": named}, ensure_ascii=False).encode() for raw in found]
+        return [_with_headers(raw, named) for raw in found]
 
     def map_record(self, payload: bytes | dict[str, Any]) -> list[Event]:
         """The events of one record that comes alone: a delivery, a message. Holds nothing, and gives the same ids each time.
@@ -609,6 +609,14 @@ def _with_parsed(fields: dict[str, Any], steps: tuple[str, ...]) -> dict[str, An
         here = here[step]
     here[steps[-1]] = value
     return copied
+
+
+def _with_headers(raw: bytes, named: dict[str, str]) -> bytes:
+    """A record with the headers that it came with; what can't be read stays as it is, to be refused by itself."""
+    try:
+        return json.dumps(decode_record(raw) | {"headers": named}, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    except (Unmapped, UnicodeEncodeError):
+        return raw
 
 
 def _form(body: bytes) -> bytes:
