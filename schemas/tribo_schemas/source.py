@@ -25,7 +25,18 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import jmespath
 from jmespath.exceptions import JMESPathError
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from tribo_schemas.config import BadConfig, Document, read_yaml, validate
 from tribo_schemas.event import FACTS, TOUCHPOINTS
@@ -164,16 +175,28 @@ def _zone(name: str) -> str:
     return name
 
 
-Word = Annotated[str, BeforeValidator(as_text)]
-Words = Annotated[list[Word], BeforeValidator(_a_list), Field(min_length=1)]
-Template = Annotated[str, Field(min_length=1, max_length=1000), BeforeValidator(as_text), AfterValidator(_templated)]
+def _one_or_more(schema: dict[str, Any], least: int = 0) -> WithJsonSchema:
+    """How a list is published of which one may stand alone."""
+    return WithJsonSchema({"anyOf": [schema, {"type": "array", "items": schema, "minItems": least}]})
+
+
+SCALAR = {"type": ["string", "number", "boolean"]}
+TEMPLATE = SCALAR | {"minLength": 1, "maxLength": 1000}
+PATH = {"type": "string", "minLength": 1, "maxLength": 300}
+Word = Annotated[str, BeforeValidator(as_text), WithJsonSchema(SCALAR)]
+Words = Annotated[list[Word], BeforeValidator(_a_list), Field(min_length=1), _one_or_more(SCALAR, 1)]
+Template = Annotated[
+    str, Field(min_length=1, max_length=1000), BeforeValidator(as_text), AfterValidator(_templated), WithJsonSchema(TEMPLATE)
+]
+Templates = Annotated[list[Template], BeforeValidator(_a_list), _one_or_more(TEMPLATE)]
 Path = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_path)]
-Duration = Annotated[str, AfterValidator(_lasting)]
+Duration = Annotated[str, AfterValidator(_lasting), WithJsonSchema({"type": "string", "pattern": "^-?[0-9]{1,6}[smhd]$"})]
 TimeForm = Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_time_form)]
+TimeForms = Annotated[list[TimeForm], BeforeValidator(_a_list), _one_or_more({"type": "string", "minLength": 1, "maxLength": 60})]
 Zone = Annotated[str, AfterValidator(_zone)]
 Expression = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_expression)]
 ValueName = Annotated[str, AfterValidator(_value_name)]
-HeaderName = Annotated[str, AfterValidator(_header_name)]
+HeaderName = Annotated[str, AfterValidator(_header_name), WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9-]{1,60}$"})]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -225,7 +248,7 @@ class Time(Strict):
     """An instant from a record."""
 
     take: Template
-    formats: Annotated[list[TimeForm], BeforeValidator(_a_list)] | None = None
+    formats: TimeForms | None = None
     zone: Zone | None = None
     plus: Duration | None = None
     """Added to it. Days are days on the zone's wall clock."""
@@ -237,7 +260,7 @@ class Change(Strict):
     A row that the rule's `when` does not fit is passed over: `changed` and `raised` compare with the last row that fits.
     """
 
-    changed: Annotated[list[Path], BeforeValidator(_a_list)] | None = None
+    changed: Annotated[list[Path], BeforeValidator(_a_list), _one_or_more(PATH)] | None = None
     """Columns from the widest (team) to the narrowest (owner): one holds another known value than it last had.
     A missing value is no change; when a wider column changed, the narrower ones are forgotten; until the widest is known,
     nothing is."""
@@ -312,7 +335,7 @@ class Fields(Strict):
 
     touchpoint: Annotated[Text, _literal_or_path(TOUCHPOINTS)] | None = None
     customer: Text | None = None
-    about: Annotated[list[Template], BeforeValidator(_a_list)] | None = None
+    about: Templates | None = None
     team: Text | None = None
     owner: Text | None = None
     by: Annotated[Text, _literal_or_path(BY)] | None = None
@@ -370,7 +393,7 @@ class Example(Strict):
     """Records as they come in, and exactly the events that must come out. Executed by `tribo check`."""
 
     says: str | None = None
-    raw: list[dict[str, Any]] = Field(min_length=1)
+    raw: Annotated[list[dict[str, Any]], Field(min_length=1), _one_or_more({"type": "object"}, 1)]
     events: list[dict[str, Any]]
     rejects: list[str] = []
     """A part of each reason, in order."""
@@ -409,9 +432,9 @@ class SourceFile(Strict):
     """Ids of promises that other sources make and whose evidence comes from here: they wait for this source too."""
     zone: Zone | None = None
     """Of times that carry no zone of their own."""
-    times: Annotated[list[TimeForm], BeforeValidator(_a_list)] = ["iso"]
+    times: TimeForms = ["iso"]
     """Time formats, tried in this order."""
-    missing: Annotated[list[Word], BeforeValidator(_a_list)] = []
+    missing: Annotated[list[Word], BeforeValidator(_a_list), _one_or_more(SCALAR)] = []
     """Texts that mean nothing is known, beside the empty one."""
     time: At | None = None
     order: Order | None = None

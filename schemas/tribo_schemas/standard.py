@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 from tribo_schemas.config import BadConfig, Document, read_yaml, validate
 from tribo_schemas.event import FACTS, Touchpoint
@@ -56,10 +56,27 @@ def _date(value: Any) -> Any:
         raise ValueError(f"{value!r} is no date: write such as 2026-03-02") from None
 
 
-Duration = Annotated[str, BeforeValidator(_duration)]
-Objective = Annotated[float, BeforeValidator(_objective)]
-Day = Annotated[date, BeforeValidator(_date)]
-Fact = Annotated[str, Field(description="a fact")]
+Duration = Annotated[str, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,9}(s|m|h|d|bd)$"})]
+Objective = Annotated[
+    float, BeforeValidator(_objective),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "string", "pattern": "^[0-9]+([.][0-9]*)?%?$"}]}),
+]  # fmt: skip
+Day = Annotated[date, BeforeValidator(_date), WithJsonSchema({"type": "string", "format": "date"})]
+Fact = Annotated[str, WithJsonSchema({"enum": list(FACTS)})]
+Hours = Annotated[
+    dict[str, list[str]],
+    WithJsonSchema({
+        "type": "object", "propertyNames": {"pattern": f"^({'|'.join(DAYS)})(-({'|'.join(DAYS)}))?$"},
+        "additionalProperties": {"type": "array", "items": {"type": "string", "pattern": "^[0-2][0-9]:[0-5][0-9]-[0-2][0-9]:[0-5][0-9]$"}},
+    }),
+]  # fmt: skip
+Points = Annotated[
+    dict[str, int],
+    WithJsonSchema({
+        "type": "object", "additionalProperties": False,
+        "properties": {kind: {"type": "integer", "minimum": 0, "maximum": 1000} for kind in KINDS},
+    }),
+]  # fmt: skip
 Known = Annotated[str, Field(min_length=1, max_length=100)]
 MOST_KNOWN = 100
 """How many teams, and how many topics, may be counted by name."""
@@ -75,7 +92,7 @@ class CalendarEntry(Strict):
     """When we are open: an IANA zone, hours by days (`mon-fri: ["09:00-17:00"]`), holidays (dates)."""
 
     zone: str
-    hours: dict[str, list[str]]
+    hours: Hours
     holidays: list[Day] = []
     since: Day | None = Field(None, alias="from")
 
@@ -130,8 +147,8 @@ class ImpliedPromise(Strict):
     """A promise made without a word: by one fact, kept by another, on items of a touchpoint."""
 
     touchpoint: Touchpoint | None = None
-    made_by: str
-    kept_by: str
+    made_by: Fact
+    kept_by: Fact
 
     @field_validator("made_by", "kept_by")
     @classmethod
@@ -187,7 +204,7 @@ class StandardsFile(Strict):
     calendar: str | None = None
     calendars: dict[str, CalendarEntry | list[CalendarEntry]] = {}
     standards: list[StandardEntry] = []
-    points: dict[str, int] = {}
+    points: Points = {}
     teams: list[Known] = Field([], max_length=MOST_KNOWN)
     topics: list[Known] = Field([], max_length=MOST_KNOWN)
 
