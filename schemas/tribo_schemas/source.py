@@ -423,7 +423,7 @@ class SourceFile(Strict):
     maps: dict[str, dict[Word, Word | None]] = {}
     """Maps that more than one field uses."""
     item: Text
-    """`kind:id`."""
+    """`kind:id`. With `take:`, the kind too comes from the record."""
     id: Text | None = None
     """What names a record (kind records). Default: its content and its occurrence."""
     personal: list[str] = []
@@ -466,11 +466,10 @@ Complaint = tuple[tuple[Any, ...], str]
 
 def _contradictions(file: SourceFile) -> Iterator[Complaint]:
     """What no field says alone: the place, and what to write."""
-    for text in texts_of(file.item):
-        words = placeholders(text)[0][0]
+    for text in file.item if isinstance(file.item, list) else [file.item]:
+        words = placeholders(text)[0][0] if isinstance(text, str) else "taken:"
         if ":" not in words or words.startswith(":"):
-            if file.unpack is None and not file.values:  # there the kind may be looked up
-                yield ("item",), "begin it with its kind and a colon, such as incident:{number}"
+            yield ("item",), "begin it with its kind and a colon, such as incident:{number}; or, where the record has both, write {take: '{item}'}"
     if file.kind == "update_log":
         if file.order is None:
             yield ("order",), "is missing: an update_log needs it: which column is a row's time, and which its sequence"

@@ -153,9 +153,9 @@ class Paths:
     # -- texts -------------------------------------------------------------------------------------------------------------
 
     def text(self, path: str) -> Take:
-        """What stands at a path (or at the first of `a|b` that is known), as text without outer blanks; None when nothing is known.
+        """What stands at a path (or at the first of `a|b` that holds a text), as text without outer blanks; None when nothing is known.
 
-        The function raises Unmapped for a list or an object.
+        The function raises Unmapped where there is but one path, and it holds a list or an object.
         """
         looks = [(one, self.look(one)) for one in alternatives(path)]
         missing = self._missing
@@ -167,6 +167,8 @@ class Paths:
                     continue
                 if not isinstance(value, str):
                     if isinstance(value, list | dict):
+                        if len(looks) > 1:
+                            continue
                         raise Unmapped(f"{one}: holds {'a list' if isinstance(value, list) else 'an object'}, not a text or a number")
                     value = as_text(value)
                 text = value.strip()
