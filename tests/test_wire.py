@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tribo.wire.examples import check_examples
-from tribo.wire.mapping import MOST_ELEMENTS, Mapping, Unmapped, packaged
+from tribo.wire.mapping import MOST_ELEMENTS, Mapping, Unmapped
 from tribo.wire.readers import BLOCK_BYTES, MOST_BYTES, Block, Record, blocks, lines, read
 from tribo.wire.rejects import KEPT_BYTES, Reject, reject
 from tribo_schemas.config import BadConfig, parse_yaml
@@ -83,12 +83,7 @@ def events_of(mapping: Mapping, *records: dict[str, Any]) -> list[dict[str, Any]
     return [canonical(event) if isinstance(event, Event) else event.row() for event in mapping.events(records)]
 
 
-# -- packaged mappings -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", packaged())
-def test_every_packaged_mapping_does_what_its_examples_say(name: str) -> None:
-    assert check_examples(Mapping.load(name)) == []
+# -- mappings -----------------------------------------------------------------------------------------------------------
 
 
 def test_an_example_that_does_not_hold_is_told(tmp_path: Path) -> None:

@@ -469,7 +469,8 @@ def _contradictions(file: SourceFile) -> Iterator[Complaint]:
     for text in file.item if isinstance(file.item, list) else [file.item]:
         words = placeholders(text)[0][0] if isinstance(text, str) else "taken:"
         if ":" not in words or words.startswith(":"):
-            yield ("item",), "begin it with its kind and a colon, such as incident:{number}; or, where the record has both, write {take: '{item}'}"
+            told = "begin it with its kind and a colon, such as incident:{number}; or, where the record has both, write {take: '{item}'}"
+            yield ("item",), told
     if file.kind == "update_log":
         if file.order is None:
             yield ("order",), "is missing: an update_log needs it: which column is a row's time, and which its sequence"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
 from pathlib import Path
@@ -91,6 +92,29 @@ class Mapping:
         if self._document is None or not place:
             return None
         return f"{Path(self._document.name).name}:{self._document.line(place)}"
+
+    def watch(self) -> None:
+        """From now on remember which rules fire and which fields they fill, for `unused`."""
+        for rule in self._rules:
+            rule.used = Counter()
+
+    def unused(self) -> list[tuple[tuple[Any, ...], str]]:
+        """Since `watch`: the rules that never fired and the fields that nothing ever filled, each with its place in the file."""
+        found: list[tuple[tuple[Any, ...], str]] = []
+        common: Counter[str] = Counter()
+        for number, rule in enumerate(self._rules):
+            used = rule.used or Counter()
+            common.update(used)
+            if not used:
+                found.append((("rules", number), f"rules[{number}] ({rule.name}): never fits"))
+                continue
+            for field in rule.own:
+                if not used[field]:
+                    found.append((("rules", number, field), f"rules[{number}] ({rule.name}): {field}: never filled"))
+        for field in sorted(self.file.always.model_fields_set):
+            if not common[field] and getattr(self.file.always, field) is not None:
+                found.append((("always", field), f"always: {field}: never filled"))
+        return found
 
     # -- records that come together ----------------------------------------------------------------------------------------
 
@@ -463,6 +487,10 @@ class _Compiled:
 
     def __init__(self, paths: Paths, file: SourceFile, number: int) -> None:
         self._rule = rule = file.rules[number]
+        self.name = rule.fact if isinstance(rule.fact, str) else "mapped"
+        self.own = [field for field in Fields.model_fields if field in rule.model_fields_set and getattr(rule, field) is not None]
+        self.used: Counter[str] | None = None
+        """How often each field was filled, once somebody watches."""
         self._number = number
         self._source = file.source
         self._each = paths.look(rule.each) if rule.each is not None else None
@@ -555,6 +583,8 @@ class _Compiled:
             due = self._due(row) if self._due is not None else None
             if due is not None:
                 fields["due"] = stamp(due)
+            if self.used is not None:
+                self.used.update(list(fields))
             return event_of(fields)
         except BadEvent as error:
             raise Unmapped(str(error), self.place(error.field)) from None
