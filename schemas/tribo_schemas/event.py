@@ -15,6 +15,7 @@ import msgspec
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
+INFINITE = float("inf")
 EARLIEST = -62135596800000  # 0001-01-01T00:00:00Z, the first instant that RFC 3339 can write
 LATEST = 253402300799999  # 9999-12-31T23:59:59.999Z, the last
 
@@ -88,8 +89,8 @@ def instant(text: str) -> int:
     try:
         if (
             text[4] == "-" and text[7] == "-" and text[10] in "Tt " and text[13] == ":" and text[16] == ":"
-            and (text[-1] in "Zz" or (text[-3] == ":" and text[-6] in "+-"))
-            and "," not in text and text[-2] != "."
+            and (text[-2].isdigit() if text[-1] in "Zz" else text[-3] == ":" and text[-6] in "+-" and text[-7].isdigit() and text[-2] < "6")
+            and "," not in text
         ):  # fmt: skip
             moment = datetime.fromisoformat(text if text[10] != "t" and text[-1] != "z" else text.upper())
             found = (moment - EPOCH) // MILLISECOND
@@ -127,8 +128,10 @@ def _finished(event: WrittenEvent) -> Event:
                 raise BadEvent("about", "write each item as `kind:id`, such as order:1001")
     if event.fact in _MUST_CARRY:
         _MUST_CARRY[event.fact](event)
-    if event.score is not None and event.scale is not None and not 0 <= event.score <= event.scale:
+    if event.score is not None and not 0 <= event.score <= (event.score if event.scale is None else event.scale) < INFINITE:
         raise BadEvent("score", "must lie between 0 and scale")
+    if event.scale is not None and not 0 <= event.scale < INFINITE:
+        raise BadEvent("scale", "must not be less than 0")
     return event
 
 
@@ -186,6 +189,8 @@ def decode_event(raw: bytes | str) -> Event:
 
 def event_of(mapping: Mapping[str, Any]) -> Event:
     """One event from its fields, instants as RFC 3339 text. Raises BadEvent."""
+    for key, value in mapping.items():
+        _check_nul(key, value)
     try:
         return _finished(msgspec.convert(dict(mapping), WrittenEvent))
     except msgspec.ValidationError as error:
@@ -212,9 +217,13 @@ def _check_text(raw: bytes) -> None:
 
     fields = json.loads(raw, object_pairs_hook=unique)
     for key, value in fields.items():
-        for text in value if isinstance(value, list) else (value,):
-            if isinstance(text, str) and "\x00" in text and key in Event.__struct_fields__:
-                raise BadEvent(key, "holds a NUL character")
+        _check_nul(key, value)
+
+
+def _check_nul(key: str, value: Any) -> None:
+    for text in value if isinstance(value, list) else (value,):
+        if isinstance(text, str) and "\x00" in text and key in Event.__struct_fields__:
+            raise BadEvent(key, "holds a NUL character")
 
 
 _INSTANTS = frozenset(("time", "due"))

@@ -1,70 +1,117 @@
-"""Compare the oracle with `tribo measure` on seeded histories: compare.py FIRST..LAST [--tribo COMMAND]."""
+"""Compare the oracle with `tribo measure` on seeded histories: compare.py FIRST..LAST [--whole].
+
+Prints the rows that differ, the oracle's marked `-`, ours `+`, for the smallest history that still differs; with --whole, for the whole one.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-import pathlib
-import shlex
-import subprocess
 import sys
-import tempfile
+from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
 import histories
 import oracle
 import yaml
 
+from tribo.measure.score import scoreboard
+from tribo.measure.standards import compile_standards
+from tribo.measure.whole import Input
+from tribo.run.measure import measure_events
+from tribo_schemas.config import parse_yaml
+from tribo_schemas.event import BadEvent, decode_event, instant
+from tribo_schemas.standard import standards_of
+
 FREE = {"id", "customer", "evidence"}
+Row = dict[str, Any]
 
 
 def plain(value: Any) -> Any:
     """Comparable: free fields and nulls dropped, numbers rounded."""
     if isinstance(value, dict):
         return {key: plain(part) for key, part in sorted(value.items()) if key not in FREE and part is not None}
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [plain(part) for part in value]
     return round(float(value), 3) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
-def run(command: list[str], seed: int) -> list[str]:
-    """The differing rows of one seed: `-` the oracle's, `+` the engine's."""
-    events, file = histories.history(seed), histories.standards(seed)
+def measured(texts: list[str], file: Row, until: str | None) -> dict[str, list[Row]]:
+    """What Tribo measures of these lines."""
+    taken, rejects = Input(), []
+    for text in texts:
+        try:
+            taken.add(decode_event(text))
+        except BadEvent as error:
+            rejects.append({"reason": str(error)})
+    standards = compile_standards(standards_of(parse_yaml(yaml.safe_dump(file).encode(), "standards.yaml")))
+    rows, findings, tally = measure_events(list(taken.events.values()), standards, None if until is None else instant(until))
+    return {
+        "journeys": [row.row() for row in rows], "findings": [finding.row() for finding in findings],
+        "standards": scoreboard(standards, tally), "rejects": rejects,
+    }  # fmt: skip
+
+
+def differences(events: list[Row], file: Row, until: str | None) -> list[str]:
+    """The rows that differ."""
     texts = [json.dumps(event) for event in events]
-    want = oracle.measure([("x", n, text) for n, text in enumerate(texts, 1)], file, oracle.instant(histories.UNTIL))
-    with tempfile.TemporaryDirectory() as folder:
-        root = pathlib.Path(folder)
-        (root / "events.jsonl").write_text("\n".join(texts) + "\n")
-        (root / "standards.yaml").write_text(yaml.safe_dump(file))
-        argv = [*command, "measure", str(root / "events.jsonl"), "--standards", str(root / "standards.yaml"), "--until", histories.UNTIL, "--out", str(root / "out")]
-        done = subprocess.run(argv, capture_output=True, text=True)
-        if done.returncode:
-            return [f"exit {done.returncode}: {done.stderr[-300:]}"]
-        got = {name: [json.loads(line) for line in (root / "out" / f"{name}.jsonl").read_text().splitlines()] for name in ("journeys", "findings")}
-        got["standards"] = json.loads((root / "out" / "standards.json").read_text())
+    want = oracle.measure([("x", n, text) for n, text in enumerate(texts, 1)], file, None if until is None else oracle.instant(until))
+    got = measured(texts, file, until)
     wrong = []
-    for name, rows in got.items():
-        a, b = ([json.dumps(plain(row), sort_keys=True) for row in part] for part in (want[name], rows))
-        for line in list(a):
-            if line in b:
-                a.remove(line)
-                b.remove(line)
-        wrong += [f"- {name}: {line}" for line in a] + [f"+ {name}: {line}" for line in b]
+    for name in ("journeys", "findings", "standards"):
+        ours, theirs = ([json.dumps(plain(row), sort_keys=True) for row in part[name]] for part in (got, want))
+        for line in list(theirs):
+            if line in ours:
+                ours.remove(line)
+                theirs.remove(line)
+        wrong += [f"- {name}: {line}" for line in theirs] + [f"+ {name}: {line}" for line in ours]
+    if len(want["rejects"]) != len(got["rejects"]):
+        wrong.append(f"rejects: {len(want['rejects'])} and {len(got['rejects'])}")
     return wrong
+
+
+def of_seed(seed: int) -> tuple[list[Row], Row, str | None]:
+    """A seed's events, standards, and the instant at which the clock ends."""
+    return histories.history(seed), histories.standards(seed), histories.until(seed)
+
+
+def smallest(events: list[Row], file: Row, until: str | None) -> tuple[list[Row], Row]:
+    """A history and standards that still differ, and no longer would without any one event or standard."""
+    step = len(events)
+    while step := step // 2:
+        at = 0
+        while at < len(events):
+            fewer = events[:at] + events[at + step :]
+            if differences(fewer, file, until):
+                events = fewer
+            else:
+                at += step
+    for entry in list(file["standards"]):
+        fewer_standards = {**file, "standards": [other for other in file["standards"] if other is not entry]}
+        if differences(events, fewer_standards, until):
+            file = fewer_standards
+    return events, file
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("seeds")
-    parser.add_argument("--tribo", default=f"{shlex.quote(sys.executable)} -m tribo")
+    parser.add_argument("--whole", action="store_true")
     options = parser.parse_args()
     first, _, last = options.seeds.partition("..")
     failed = 0
     for seed in range(int(first), int(last or first) + 1):
-        wrong = run(shlex.split(options.tribo), seed)
+        events, file, until = of_seed(seed)
+        wrong = differences(events, file, until)
         failed += bool(wrong)
-        if wrong:
-            print(f"seed {seed}: {len(wrong)} rows differ\n  " + "\n  ".join(wrong[:6]))
+        if wrong and not options.whole:
+            events, file = smallest(events, file, until)
+            wrong = differences(events, file, until)
+            told = [json.dumps(event) for event in events] + [f"standards {file['standards']}, until {until}"]
+            print(f"seed {seed}:\n  " + "\n  ".join(told + wrong))
+        elif wrong:
+            print(f"seed {seed}: {len(wrong)} rows differ\n  " + "\n  ".join(wrong))
     print(f"{int(last or first) - int(first) + 1 - failed} same, {failed} differ")
     return 1 if failed else 0
 

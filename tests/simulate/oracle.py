@@ -271,13 +271,10 @@ def due_of(entry: Row, start: int, pauses: list[tuple[int, int]], horizon: int) 
     return used_up(entry["cal"], start, n, pauses, horizon)
 
 
-def applies(entry: Row, item: Item, event: Row | None, team: str | None) -> bool:
-    scope = {"touchpoint": item.touchpoint, "team": team, "topic": (event or {}).get("topic") or item.topic, "channel": (event or {}).get("channel")}
-    for key, value in scope.items():
-        want = entry.get(key)
-        if want is not None and value not in (want if isinstance(want, list) else [want]):
-            return False
-    return True
+def applies(entry: Row, item: Item, team: str | None) -> bool:
+    """Whether a standard speaks of an item that `team` held when it was decided."""
+    scope = {"touchpoint": item.touchpoint, "team": team, "topic": item.topic, "channel": next((e["channel"] for e in item.all if "channel" in e), None)}
+    return all(entry.get(key) in (None, value) for key, value in scope.items())
 
 
 # ---- items -----------------------------------------------------------------------------------------------------------------
@@ -288,8 +285,8 @@ class Item:
         opened = [e for e in self.events if e["fact"] == "opened"]
         self.opened = opened[0] if opened else None
         self.start = self.opened or (self.events[0] if self.events else None)
-        self.touchpoint = (self.events or events)[0]["touchpoint"]
-        self.topic = next((e["topic"] for e in self.events if "topic" in e), None)
+        self.touchpoint = events[0]["touchpoint"]
+        self.topic = next((e["topic"] for e in events if "topic" in e), None)
         self.holders: list[tuple[tuple, str | None, str | None]] = []
         self.done_spans: list[list[int | None]] = []
 
@@ -311,7 +308,7 @@ class Measure:
                 kept = {name: list(got) for name, got in self.tally.items()}
                 self.fold(item)
                 group = next(g for g in self.groups if item in g)
-                if any(e.get("synthetic") for i in group for e in i.all):
+                if any(e.get("synthetic") for i in [*group, *self.beside[group[0].name]] for e in i.all):
                     self.tally = kept  # a mystery shopper's journey: measured, not counted
         self.rows = [self.journey(group) for group in self.groups]
 
@@ -373,16 +370,15 @@ class Measure:
                     customer[a] = cb
 
         last: dict[str, str] = {}
-        for key, (fact, e) in links.items():
+        for key, (fact, _) in links.items():
             if key[0] == "c" and fact == "linked":
                 last[key[1]] = key[2]
-        standing = [(order(e), key, e) for key, (fact, e) in links.items() if fact == "linked"]
-        for _, key, e in sorted(standing, key=lambda s: (s[0], s[1])):
-            if key[0] == "c":
-                if last[key[1]] == key[2]:
-                    claim(key[1], key[2])
-            else:
-                about(e["item"], key[1] if key[2] == e["item"] else key[2])
+        for e in events:
+            if e["fact"] == "linked":
+                if "customer" in e and last.get(e["item"]) == e["customer"]:
+                    claim(e["item"], e["customer"])
+                for other in e.get("about", []):
+                    about(e["item"], other)  # refuses those that were parted again
         for e in events:
             if e["fact"] in ("linked", "unlinked"):
                 continue
@@ -397,11 +393,12 @@ class Measure:
             who = self.customer[item.name]
             if item.touchpoint == "purchase" or not who or who in hub_customers or item.name in self.has_about:
                 continue
+            away = [other for key in barred if key[0] == "i" and item.name in key[1:] for other in key[1:] if other != item.name]
             before = [
                 e for e in events
                 if e["item"] != item.name and e["time"] < item.start["time"] and self.customer[e["item"]] == who  # type: ignore[index]
-                and self.items[e["item"]].start
-                and not any(("i", *sorted((item.name, o))) in barred for o in self.items if root(o) == root(e["item"]))
+                and e["fact"] not in ("linked", "unlinked")  # what is parted again must be as it was
+                and not any(root(o) == root(e["item"]) for o in away)
             ]
             if before and item.start["time"] - before[-1]["time"] < 30 * DAY:  # type: ignore[index]
                 a, b = root(before[-1]["item"]), root(item.name)
@@ -411,6 +408,11 @@ class Measure:
         for item in starters:
             groups.setdefault(root(item.name), []).append(item)
         self.groups = list(groups.values())
+        started = {root(group[0].name): group for group in self.groups}
+        self.beside: dict[str, list[Item]] = {group[0].name: [] for group in self.groups}  # items of which there are only links
+        for item in self.items.values():
+            if not item.start and root(item.name) in started:
+                self.beside[started[root(item.name)][0].name].append(item)
         self.journey_of = {item.name: group[0].name for group in self.groups for item in group}
 
     def holder(self, item: Item, at: int, event: Row | None = None) -> tuple[str | None, str | None]:
@@ -515,8 +517,10 @@ class Measure:
                         item.holders.append((order(e), nt, no))
                         prev_assign = e
                         if first_resolved is None:
-                            chain.append((nt, no))
-                    team, owner, bot, held = nt, no, nb, True
+                            chain.append((nt, no or ("bot" if nb else None)))
+                    if not (held and (nt, no) == (team, owner)):
+                        bot = nb
+                    team, owner, held = nt, no, True
                     seen_teams.add(nt)
                     if no is not None:
                         seen_owners.add(no)
@@ -602,12 +606,15 @@ class Measure:
                 a, b = begun["time"], end["time"]
                 item.waits.append((clock, b - a - overlap(cut, a, b), business(self.std.default, a, b, paused + cut)))
             for entry in self.std.at(item.start["time"]):
-                if entry.get("clock") != clock or not applies(entry, item, begun, self.holder(item, begun["time"])[0]):
+                if entry.get("clock") != clock:
                     continue
                 unit, size = within(entry["within"])
                 a = begun["time"]
                 due = due_of(entry, a, (paused if unit == "t" else []) + cut, self.horizon)
                 over = end["time"] if end else self.now
+                team = self.holder(item, due)[0] if over > due else self.holder(item, over, end)[0]
+                if not applies(entry, item, team):
+                    continue
                 if over > due:
                     self.tally[entry["name"]].append("missed")
                     self.find("standard_missed", item, due, None, begun=begun, standard=entry["name"], clock=clock,
@@ -634,13 +641,13 @@ class Measure:
                 spec = entry.get("promise")
                 if isinstance(spec, dict) and spec.get("made_by") == e["fact"] and spec.get("touchpoint") in (None, item.touchpoint):
                     name = f"standard:{entry['name']}"
-                    if name not in made and applies(entry, item, e, self.holder(item, e["time"], e)[0]):
+                    if name not in made and applies(entry, item, self.holder(item, e["time"], e)[0]):
                         made[name] = (e, due_of(entry, e["time"], [], self.horizon), entry)
         for name, (first, due, entry) in made.items():
             asked, first_due = first["time"], due
             p: Row = dict(id=name, moved=0, moved_late=0, early=0, asked=asked, made=first, state="open", implied=entry)
             broken_at = None
-            set_at = asked
+            set_at, set_by, told_due = asked, first, due
             move = None
             closed = False
             kept_by = entry["promise"].get("kept_by") if entry else ("resolved" if name == "resolution" else None)
@@ -658,38 +665,39 @@ class Measure:
                     facts.append((e, "kept"))
             last_told = first
 
-            def broke(at: int) -> None:
+            def broke(at: int, by: Row | None = None) -> None:
                 nonlocal broken_at
                 broken_at = at
+                p["team"] = self.holder(item, at)[0]
                 also = [first] + ([move] if move else [])
-                told = any(e["fact"] == "informed" and "due" not in e and e["time"] <= at for e, _ in facts)
-                self.find("promise_broken", item, at, None, begun=first, also=also, promise=name, told=True if told else None)
-                item.problems.append(((at, 10**9), None, at, first))
+                self.find("promise_broken", item, at, None, begun=first, also=also, promise=name, told=True if p.pop("told", None) else None)
+                item.problems.append((order(by) if by else (at, 10**9), None, at, first))
 
             for e, what in facts:
                 t = e["time"]
                 if closed:
                     continue
                 if broken_at is None and max(t, set_at) > due and not (what == "kept" and t <= due) and not (order(e) < order(first)):
-                    broke(max(due, set_at))
+                    broke(max(due, set_at), set_by if due < set_at else None)
                 if what in ("promised", "informed"):
-                    if "due" not in e or e["due"] == due:
+                    if "due" not in e or e["due"] == told_due:
+                        if what == "informed" and broken_at is None:
+                            p["told"] = True
                         continue
                     if broken_at is not None or t >= due:
                         p["moved_late"] += 1
                         self.find("promise_moved_late", item, t, e, begun=e, also=[last_told], promise=name)
-                        if broken_at is None:
-                            continue
-                        due = e["due"]
                     else:
                         p["moved"] += 1
                         due, set_at, move = e["due"], max(t, asked), e
+                        set_by = first if t < asked else e
                         self.find("promise_moved", item, t, e, begun=e, also=[last_told], promise=name)
-                    last_told = e
+                    last_told, told_due = e, e["due"]
                 elif what == "kept":
                     closed = True
                     if broken_at is None and t > due:
-                        broke(max(due, set_at))
+                        broke(max(due, set_at), set_by if due < set_at else None)
+                    p.setdefault("team", self.holder(item, t, e)[0])
                     p["state"] = "kept_late" if broken_at is not None else "kept" if t <= first_due else "kept_as_moved"
                     if p["state"] == "kept" and first_due - t >= DAY:
                         p["early"] = 1
@@ -698,11 +706,16 @@ class Measure:
                     closed, p["state"] = True, "released"
             if not closed:
                 if (broken_at is None and self.now > max(due, set_at)) or (broken_at is None and self.now > due):
-                    broke(max(due, set_at))
+                    broke(max(due, set_at), set_by if due < set_at else None)
                 if broken_at is not None:
                     p["state"] = "broken"
                 else:
                     risk = due - (due - asked) // 5
+                    for std in reversed(self.std.at(asked)):  # the first by name that says so
+                        said = (isinstance(std.get("promise"), str) and std["promise"] in ("any", name)) or std is entry
+                        if said and std.get("at_risk") and applies(std, item, self.holder(item, self.now)[0]):
+                            unit, size = within(std["at_risk"])
+                            risk = max(asked, due - (size * DAY if unit == "d" else size))
                     if self.now > risk:
                         self.find("promise_at_risk", item, risk, None, begun=first, promise=name)
             item.promises.append(p)
@@ -710,7 +723,7 @@ class Measure:
                 spec = std.get("promise")
                 if spec is None or (isinstance(spec, dict) and std is not entry) or (isinstance(spec, str) and spec not in ("any", name)):
                     continue
-                if applies(std, item, first, self.holder(item, asked, first)[0]):
+                if applies(std, item, p["team"] if "team" in p else self.holder(item, self.now)[0]):
                     state = p["state"]
                     result = {"kept": "met", "broken": "missed", "kept_late": "missed", "kept_as_moved": "told", "open": "running"}.get(state)
                     if result:
@@ -719,7 +732,7 @@ class Measure:
     def practices(self, item: Item) -> None:
         def judge(practice: str, result: str) -> None:
             for entry in self.std.at(item.start["time"]):
-                if entry.get("practice") == practice and applies(entry, item, item.start, self.holder(item, self.now)[0]):
+                if entry.get("practice") == practice and applies(entry, item, self.holder(item, self.now)[0]):
                     self.tally[entry["name"]].append(result)
 
         if item.touchpoint == "service":
@@ -734,17 +747,17 @@ class Measure:
                 elif nxt["fact"] != "reopened":
                     judge("confirmation", "met")
         if item.touchpoint != "billing":
-            at = item.events[0]["time"] + DAY
+            at = item.all[0]["time"] + DAY
             promised = any(p["asked"] <= at for p in item.promises)
             if any(a <= at for a, _ in item.done_spans):
                 pass
+            elif self.now <= at:
+                judge("expectation", "running")
             elif promised:
                 judge("expectation", "met")
-            elif self.now > at:
-                judge("expectation", "missed")
-                self.find("no_expectation", item, at, None, begun=item.events[0])
             else:
-                judge("expectation", "running")
+                judge("expectation", "missed")
+                self.find("no_expectation", item, at, None, begun=item.all[0])
         if item.problems and item.done:
             problem = min(item.problems, key=lambda p: p[0])
             if item.n["offered"]:
@@ -764,13 +777,14 @@ class Measure:
                     item.counted = getattr(item, "counted", []) + [entry]
         else:
             for entry in self.std.at(item.start["time"]):
-                if "count" in entry and applies(entry, item, item.start, None):
+                if "count" in entry and applies(entry, item, self.holder(item, self.now)[0]):
                     self.tally[entry["name"]].append("running")
 
     # -- one journey
     def journey(self, group: list[Item]) -> Row:
-        events = sorted((e for i in group for e in i.all), key=order)
         first = group[0]
+        everything = [*group, *self.beside[first.name]]
+        events = sorted((e for i in everything for e in i.all), key=order)
         # channel switches
         channel = None
         for e in events:
@@ -786,7 +800,7 @@ class Measure:
             t = begin["time"]
 
             def topic(i: Item) -> str | None:
-                return next((e["topic"] for e in i.events if order(e) <= order(begin) and "topic" in e), None)
+                return next((e["topic"] for e in i.all if order(e) <= order(begin) and "topic" in e), None)
 
             for old in service[:k]:
                 spans = [s for s in old.done_spans if s[0] <= t]
@@ -801,8 +815,8 @@ class Measure:
             fcr = all(i.resolutions and not (i.n["handoffs"] or i.n["reopened"] or i.n["repeat_contacts"]) for i in service)
         who = self.customer[first.name]
         recovered = False
-        problems = sorted(((p[0], p, i) for i in group for p in i.problems), key=lambda x: x[0])
-        purchases = sorted((i.start for i in self.items.values() if i.start and i.touchpoint == "purchase" and who and self.customer[i.name] == who and i.opened), key=order)
+        problems = sorted(((p[0], p, i) for i in group for p in i.problems), key=lambda x: (x[0], x[2].name))
+        purchases = sorted((i.start for i in self.items.values() if i.start and i.touchpoint == "purchase" and who and self.customer[i.name] == who), key=order)
         if problems:
             key, problem, item = problems[0]
             good = [e for e in events if order(e) > key and (e["fact"] == "praised" or (e["fact"] == "rated" and e["by"] == "customer" and e["score"] >= 0.8 * e["scale"]))]
@@ -816,12 +830,11 @@ class Measure:
                 self.find("recovered", item, e["time"], e, begun=problem[3])
         repeat = False
         if first.touchpoint == "purchase" or any(i.touchpoint == "purchase" for i in group):
-            mine = [i for i in group if i.touchpoint == "purchase" and i.opened]
-            for i in mine:
-                for o in self.items.values():
-                    if o.touchpoint == "purchase" and o is not i and o.opened and who and self.customer[o.name] == who and order(o.opened) < order(i.opened):
-                        bad = any((e["fact"] == "rejected" or (e["fact"] == "released" and "promise" not in e)) and order(e) < order(i.opened) for e in o.events)
-                        repeat = repeat or not bad
+            i = next(i for i in group if i.touchpoint == "purchase")  # the journey's first purchase
+            for o in self.items.values():
+                if o.touchpoint == "purchase" and o is not i and o.start and who and self.customer[o.name] == who and order(o.start) < order(i.start):
+                    bad = any((e["fact"] == "rejected" or (e["fact"] == "released" and "promise" not in e)) and order(e) < order(i.start) for e in o.events)
+                    repeat = repeat or not bad
         promises = [p for i in group for p in i.promises]
         summary = {s: sum(p["state"] == s for p in promises) for s in ("open", "kept", "kept_as_moved", "kept_late", "broken", "released", "unknown")}
         summary.update({k: sum(p[k] for p in promises) for k in ("moved", "moved_late", "early")}, made=len(promises))
@@ -835,20 +848,20 @@ class Measure:
                 w["longest_customer_seconds"] = max(w["longest_customer_seconds"], c / 1000)
         latest = events[-1]["time"]
         status = "open"
-        if all(i.done for i in group) and not summary["open"] and self.now > latest + 14 * DAY:
+        if all(i.done for i in group) and not summary["open"] and self.now >= latest + 14 * DAY:
             status = "ended"
-        elif self.now > latest + 90 * DAY:
+        elif self.now >= latest + 90 * DAY:
             status = "stale"
         ratings = [e["score"] / e["scale"] for e in events if e["fact"] == "rated" and e["by"] == "customer"]
         synthetic = any(e.get("synthetic") for e in events)
         for i in group:
             for entry in getattr(i, "counted", []):
-                if not synthetic and applies(entry, i, i.start, None):
+                if not synthetic and applies(entry, i, self.holder(i, self.now)[0]):
                     self.tally[entry["name"]].append("met" if i.n[entry["count"]] <= entry["at_most"] else "missed")
         score = {name: sum(f.get("points", 0) for f in self.findings if f["journey"] == first.name and (f["kind"] in DELIGHT) == (name == "delight")) for name in ("friction", "delight")}
         return dict(journey=first.name, customer="c-" + hashlib.sha256(who.encode()).hexdigest()[:16] if who else None, status=status,
-                    opened_at=stamp(first.start["time"]), ended_at=stamp(latest) if status == "ended" else None, items=sorted(i.name for i in group),
-                    touchpoints=sorted({i.touchpoint for i in group}), events=len(events), **total, steps=max(i.n["steps"] for i in group),
+                    opened_at=stamp(first.start["time"]), ended_at=stamp(latest) if status == "ended" else None, items=sorted(i.name for i in everything),
+                    touchpoints=sorted({i.touchpoint for i in everything}), events=len(events), **total, steps=max(i.n["steps"] for i in group),
                     rating=round(sum(ratings) / len(ratings), 6) if ratings else None, recovered=recovered, repeat_purchase=repeat,
                     first_contact_resolved=fcr, promises=summary, waits=waits, waiting=sorted({c for i in group for c in i.waiting}),
                     synthetic=synthetic, **score)
