@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from tribo.ledger import ledger as module
-from tribo.ledger.ledger import Ledger, Outpaced, Reader
-from tribo.ledger.sqlite import is_full
+from tribo.ledger.database import Where
+from tribo.ledger.ledger import Ledger, NoRoom, Outpaced, Reader, Unreachable
 from tribo.measure.advance import Frontier, advance, fold
 from tribo.measure.standards import compile_standards
 from tribo.run.measure import measure_events
@@ -68,7 +70,7 @@ def story(seed: int, customers: int = 8, length: int = 14) -> list[Event]:
 
 
 def table(ledger: Ledger) -> Table:
-    with Reader(ledger.path) as reader:
+    with Reader(ledger.where) as reader:
         rows = {row.journey: row.row() for row in reader.all_journeys()}
         findings = {finding.id: finding.row() for finding in reader.standing()}
         return rows, findings, reader.tallies()
@@ -83,15 +85,23 @@ def expected(events: list[Event], now: int) -> Table:
     )
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Where:
+    """Where a ledger may stand: each test of it runs on both databases."""
+    return tmp_path if request.param == "sqlite" else str(request.getfixturevalue("postgres"))
+
+
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    opened = Ledger.open(tmp_path)
+def ledger(where: Where) -> Iterator[Ledger]:
+    opened = Ledger.open(where)
     yield opened
     opened.close()
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_any_order_and_batches_give_what_one_fold_gives(seed: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("where", "seed"), [("sqlite", seed) for seed in range(40)] + [("postgres", seed) for seed in range(12)], indirect=["where"]
+)
+def test_any_order_and_batches_give_what_one_fold_gives(seed: int, where: Where) -> None:
     events = story(seed)
     end = max(event.time for event in events) + 30 * DAY
     draw = random.Random(seed)
@@ -99,7 +109,7 @@ def test_any_order_and_batches_give_what_one_fold_gives(seed: int, tmp_path: Pat
     arriving = events + draw.sample(events, len(events) // 2)
     if seed % 2:
         draw.shuffle(arriving)
-    ledger = Ledger.open(tmp_path)
+    ledger = Ledger.open(where)
     seen: set[str] = set()
     for begin in range(0, len(arriving), size):
         batch = arriving[begin : begin + size]
@@ -110,7 +120,7 @@ def test_any_order_and_batches_give_what_one_fold_gives(seed: int, tmp_path: Pat
             while ledger.tick(Frontier(now, complete=True), STANDARDS, most=3):
                 pass
             ledger.close()
-            ledger = Ledger.open(tmp_path)
+            ledger = Ledger.open(where)
     while ledger.tick(Frontier(end, complete=True), STANDARDS, most=5):
         pass
     got, want = table(ledger), expected(events, end)
@@ -132,8 +142,8 @@ def promised(number: int, due: int, time: int = BEGIN + MINUTE) -> Event:
     return opened(number, time, id=f"p{number}", fact="promised", promise="call", due=stamp(due))
 
 
-def test_a_second_process_is_told_so(tmp_path: Path, ledger: Ledger) -> None:
-    with pytest.raises(BadConfig, match="another tribo process"):
+def test_a_second_process_on_a_folder_is_told_so(tmp_path: Path) -> None:
+    with contextlib.closing(Ledger.open(tmp_path)), pytest.raises(BadConfig, match="another tribo process"):
         Ledger.open(tmp_path)
 
 
@@ -153,6 +163,24 @@ def test_a_newer_ledger_and_a_stranger_are_refused(tmp_path: Path) -> None:
         Reader(tmp_path / "nowhere")
 
 
+def test_a_newer_database_and_a_strangers_are_refused(postgres: str) -> None:
+    with pytest.raises(BadConfig, match="no ledger yet"):
+        Reader(postgres)
+    with contextlib.closing(Ledger.open(postgres)) as ledger:
+        ledger.db.run("UPDATE tribo_tables SET version = 99")
+    with pytest.raises(BadConfig, match="newer tribo"):
+        Ledger.open(postgres)
+    with pytest.raises(BadConfig, match="version 99"):
+        Reader(postgres)
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("DROP TABLE tribo_tables")
+    with pytest.raises(BadConfig, match="another program's tables"):
+        Ledger.open(postgres)
+    with pytest.raises(BadConfig, match="can't be reached") as error:
+        Ledger.open("postgresql://tribo:secret@127.0.0.1:1/none")
+    assert "secret" not in str(error.value)
+
+
 @pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 1, 0, 1, 1)])
 @pytest.mark.parametrize("size", [1, 5])
 def test_of_two_contents_the_smaller_holds(order: tuple[int, ...], size: int, ledger: Ledger) -> None:
@@ -162,19 +190,19 @@ def test_of_two_contents_the_smaller_holds(order: tuple[int, ...], size: int, le
     for begin in range(0, len(arriving), size):
         outcomes += ledger.apply(arriving[begin : begin + size], Frontier(BEGIN + DAY // 2), STANDARDS)
     assert outcomes == ["applied", "conflict", *["duplicate"] * (len(order) - 2)]
-    with Reader(ledger.path) as reader:
+    with Reader(ledger.where) as reader:
         story = reader.journey("case:1")
     assert story is not None
     assert [event.time for event in story.events] == [BEGIN]
     assert story.row.opened_at == BEGIN
 
 
-def test_a_promise_breaks_in_silence_once(tmp_path: Path) -> None:
-    ledger = Ledger.open(tmp_path)
+def test_a_promise_breaks_in_silence_once(where: Where) -> None:
+    ledger = Ledger.open(where)
     due = BEGIN + 60 * MINUTE
     ledger.apply([opened(1), promised(1, due)], Frontier(BEGIN + 2 * MINUTE, heard={"crm": BEGIN}), STANDARDS)
     ledger.close()
-    ledger = Ledger.open(tmp_path)
+    ledger = Ledger.open(where)
     ledger.tick(Frontier(due, heard={"crm": due}), STANDARDS)
     assert not kinds(ledger) & {"promise_broken"}
     while ledger.tick(Frontier(due + 1, heard={"crm": due + 1}), STANDARDS):
@@ -183,7 +211,7 @@ def test_a_promise_breaks_in_silence_once(tmp_path: Path) -> None:
     kept = opened(1, due - MINUTE, id="k1", fact="kept", promise="call")
     assert ledger.apply([kept], Frontier(due + MINUTE, heard={"crm": due + 1}), STANDARDS) == ["late"]
     assert "promise_broken" not in kinds(ledger)
-    with Reader(ledger.path) as reader:
+    with Reader(ledger.where) as reader:
         story = reader.journey("case:1")
         assert story is not None
         assert [(told.revision, told.status) for told in story.findings if told.finding.kind == "promise_broken"] == [
@@ -194,7 +222,7 @@ def test_a_promise_breaks_in_silence_once(tmp_path: Path) -> None:
 
 
 def kinds(ledger: Ledger) -> set[str]:
-    with Reader(ledger.path) as reader:
+    with Reader(ledger.where) as reader:
         return {finding.kind for finding in reader.standing()}
 
 
@@ -241,7 +269,7 @@ def test_a_history_that_crashes_the_fold_is_set_aside_and_taken_up_again(ledger:
     for second in range(1, 20):
         ledger.tick(Frontier(BEGIN + MINUTE + second * 1000), STANDARDS)
     ledger.apply([promised(1, BEGIN + DAY), promised(2, BEGIN + DAY)], Frontier(BEGIN + 2 * MINUTE), STANDARDS)
-    with Reader(ledger.path) as reader:
+    with Reader(ledger.where) as reader:
         assert [(row["item"], row["crashes"]) for row in reader.set_aside()] == [("case:1", 3)]
         assert reader.journey("case:1") is None
         story = reader.journey("case:2")
@@ -251,7 +279,7 @@ def test_a_history_that_crashes_the_fold_is_set_aside_and_taken_up_again(ledger:
     assert ledger.refold(Frontier(BEGIN + 2 * MINUTE), STANDARDS) == 0
     monkeypatch.undo()
     assert ledger.refold(Frontier(BEGIN + 2 * MINUTE), STANDARDS) == 1
-    with Reader(ledger.path) as reader:
+    with Reader(ledger.where) as reader:
         story = reader.journey("case:1")
         assert story is not None
         assert story.row.promises["made"] == 1
@@ -259,26 +287,38 @@ def test_a_history_that_crashes_the_fold_is_set_aside_and_taken_up_again(ledger:
         assert "set_aside" not in reader.tallies()
 
 
-def test_a_full_disk_takes_nothing_and_goes_on_when_there_is_room(ledger: Ledger) -> None:
+def test_a_full_disk_takes_nothing_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path)
     ledger.apply([opened(0)], Frontier(BEGIN + MINUTE), STANDARDS)
-    (pages,) = ledger.db.execute("PRAGMA page_count").fetchone()
-    ledger.db.execute(f"PRAGMA max_page_count = {pages}")
+    ((pages,),) = ledger.db.rows("PRAGMA page_count")
+    ledger.db.rows(f"PRAGMA max_page_count = {pages}")
     batch = [opened(number, topic="x" * 900) for number in range(1, 400)]
-    with pytest.raises(sqlite3.OperationalError) as error:
+    with pytest.raises(NoRoom):
         ledger.apply(batch, Frontier(BEGIN + MINUTE), STANDARDS)
-    assert is_full(error.value)
-    with Reader(ledger.path) as reader:
+    with Reader(ledger.where) as reader:
         assert reader.journey("case:0") is not None
         assert reader.journey("case:1") is None
-    ledger.db.execute("PRAGMA max_page_count = 1073741823")
+    ledger.db.rows("PRAGMA max_page_count = 1073741823")
     assert set(ledger.apply(batch, Frontier(BEGIN + MINUTE), STANDARDS)) == {"applied"}
     got, want = table(ledger), expected([opened(0), *batch], BEGIN + MINUTE)
     assert got[:2] == want[:2]
+    ledger.close()
+
+
+def test_a_lost_server_takes_nothing_and_is_found_again(postgres: str) -> None:
+    with contextlib.closing(Ledger.open(postgres)) as ledger, contextlib.closing(Ledger.open(postgres, partition=1)) as other:
+        ledger.apply([opened(0)], Frontier(BEGIN + MINUTE), STANDARDS, offset=7)
+        other.db.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()")
+        with pytest.raises(Unreachable):
+            ledger.apply([opened(1)], Frontier(BEGIN + MINUTE), STANDARDS, offset=8)
+        assert ledger.offset == 7
+        assert ledger.apply([opened(1)], Frontier(BEGIN + MINUTE), STANDARDS, offset=8) == ["applied"]
+        assert ledger.offset == 8
 
 
 def test_an_outpaced_writer_drops_its_work(ledger: Ledger) -> None:
     ledger.apply([opened(0)], Frontier(BEGIN + MINUTE), STANDARDS)
-    ledger.db.execute("UPDATE partitions SET version = version + 5")
+    ledger.db.run("UPDATE partitions SET version = version + 5")
     with pytest.raises(Outpaced):
         ledger.apply([opened(1)], Frontier(BEGIN + MINUTE), STANDARDS)
     assert ledger.apply([opened(1)], Frontier(BEGIN + MINUTE), STANDARDS) == ["applied"]
@@ -302,39 +342,20 @@ def test_rejects_and_raw_records_are_kept_for_a_while(ledger: Ledger) -> None:
         [opened(1)], Frontier(BEGIN), STANDARDS, raw=[Raw("POST", b"{}")],
         rejects=[("crm", reject("POST", 1, "fact: no such fact", b'{"a":1}')), ("made up", reject("POST", 2, "x", b"\xff"))],
     )  # fmt: skip
-    with Reader(ledger.path) as reader:
+    with Reader(ledger.where) as reader:
         assert [(row["source"], row["reason"], row["payload"]) for row in reader.rejects()] == [
             ("", "x", "/w=="), ("crm", "fact: no such fact", '{"a":1}'),
         ]  # fmt: skip
         assert {row["name"]: row["rejected"] for row in reader.sources()} == {"": 1, "crm": 1}
     ledger.expire(BEGIN + 2 * DAY, DAY, DAY)
-    with Reader(ledger.path) as reader:
+    with Reader(ledger.where) as reader:
         assert not reader.rejects()
-
-
-def test_a_ledger_of_the_first_version_is_brought_up_to_this_one(tmp_path: Path) -> None:
-    ledger = Ledger.open(tmp_path)
-    ledger.apply([opened(1)], Frontier(BEGIN), STANDARDS, raw=[Raw("POST", b"{}")], rejects=[("crm", reject("POST", 1, "x", b"{}"))])
-    ledger.db.executescript(
-        "ALTER TABLE raw DROP COLUMN mapping; ALTER TABLE raw DROP COLUMN form; ALTER TABLE rejects DROP COLUMN mapping;"
-        "ALTER TABLE rejects DROP COLUMN place;"
-        "DROP TABLE deliveries; PRAGMA user_version = 1;"
-    )
-    ledger.close()
-    ledger = Ledger.open(tmp_path)
-    ledger.apply([opened(2)], Frontier(BEGIN), STANDARDS, raw=[Raw("POST", b"{}", "m", "lines")], deliveries=[("m", b"1")])
-    assert ledger.remembered() == [("m", b"1", BEGIN)]
-    assert list(ledger.db.execute("SELECT mapping, form FROM raw ORDER BY raw")) == [("", "json"), ("m", "lines")]
-    with Reader(tmp_path) as reader:
-        assert [row["mapping"] for row in reader.rejects()] == [""]
-        assert reader.size()["events"] == 2
-    ledger.close()
 
 
 def test_explain_tells_the_story_with_its_evidence(ledger: Ledger) -> None:
     due = BEGIN + 60 * MINUTE
     ledger.apply([opened(1), promised(1, due)], Frontier(due + MINUTE, complete=True), STANDARDS)
-    with Reader(ledger.path) as reader:
+    with Reader(ledger.where) as reader:
         told = "\n".join(explain(reader, "case:1"))
         assert explain(reader, "case:9") == []
     assert "promise_broken, 10 points" in told

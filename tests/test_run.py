@@ -86,7 +86,7 @@ def post(address: str, body: bytes, kind: str = "application/json", **headers: s
 
 def kept(folder: Path) -> list[tuple[str, int]]:
     with Reader(folder) as reader:
-        return list(reader.db.execute("SELECT id, count(*) FROM events GROUP BY source, id ORDER BY id"))
+        return reader.rows("SELECT id, count(*) FROM events GROUP BY source, id ORDER BY id")
 
 
 def test_every_answered_event_is_there_once_after_kills(tmp_path: Path) -> None:
@@ -258,8 +258,8 @@ def test_a_full_disk_answers_503_and_goes_on_by_itself(tmp_path: Path) -> None:
     async def story() -> None:
         ledger = Ledger.open(tmp_path)
         committer = Committer(ledger, STANDARDS)
-        (pages,) = ledger.db.execute("PRAGMA page_count").fetchone()
-        ledger.db.execute(f"PRAGMA max_page_count = {pages}")
+        ((pages,),) = ledger.db.rows("PRAGMA page_count")
+        ledger.db.rows(f"PRAGMA max_page_count = {pages}")
         committer.start()
         async with TestClient(TestServer(application(committer, Settings(data=tmp_path)))) as client:
             body = [row(number, topic="x" * 900) for number in range(300)]
@@ -268,14 +268,14 @@ def test_a_full_disk_answers_503_and_goes_on_by_itself(tmp_path: Path) -> None:
             assert "Retry-After" in answer.headers
             assert (await client.get("/readyz")).status == 503
             assert (await client.get("/livez")).status == 200
-            ledger.db.execute("PRAGMA max_page_count = 1073741823")
+            ledger.db.rows("PRAGMA max_page_count = 1073741823")
             answer = await client.post("/events", json=body)
             assert answer.status == 202
             assert {item["outcome"] for item in (await answer.json())["items"]} == {"applied"}
             assert (await client.get("/readyz")).status == 200
-            ledger.db.execute(f"PRAGMA max_page_count = {ledger.db.execute('PRAGMA page_count').fetchone()[0]}")
+            ledger.db.rows(f"PRAGMA max_page_count = {ledger.db.rows('PRAGMA page_count')[0][0]}")
             assert (await client.post("/events", json=[row(number, topic="x" * 900) for number in range(300, 600)])).status == 503
-            ledger.db.execute("PRAGMA max_page_count = 1073741823")
+            ledger.db.rows("PRAGMA max_page_count = 1073741823")
             for _ in range(50):  # nobody sends anything, and yet it finds out
                 if (await client.get("/readyz")).status == 200:
                     break

@@ -61,8 +61,8 @@ def look(folder: Path, paths: list[str], given: bool = True) -> dict[str, tuple[
 
         async def ask() -> dict[str, tuple[int, dict[str, str], str]]:
             app = web.Application()
-            app.add_routes(metrics_routes(lambda: Reader(ledger.path), standards, None, lambda: CALM))
-            app.add_routes(page_routes(lambda: Reader(ledger.path), standards, None))
+            app.add_routes(metrics_routes(lambda: Reader(ledger.where), standards, None, lambda: CALM))
+            app.add_routes(page_routes(lambda: Reader(ledger.where), standards, None))
             async with TestClient(TestServer(app)) as client:
                 found = {}
                 for path in paths:

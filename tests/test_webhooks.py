@@ -197,7 +197,7 @@ async def send(client: TestClient[Any, Any], name: str, body: bytes, query: str,
 
 def events_of(folder: Path) -> list[tuple[str, str]]:
     with Reader(folder) as reader:
-        return sorted(reader.db.execute("SELECT s.name, e.id FROM events e JOIN sources s USING (source)"))
+        return sorted(reader.rows("SELECT s.name, e.id FROM events e JOIN sources s USING (source)"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -361,11 +361,11 @@ def test_a_delivery_that_could_not_be_kept_may_come_again(tmp_path: Path) -> Non
     async def run() -> None:
         ledger = Ledger.open(settings.data)
         committer = Committer(ledger, compile_standards(None))
-        ledger.db.execute(f"PRAGMA max_page_count = {ledger.db.execute('PRAGMA page_count').fetchone()[0]}")
+        ledger.db.rows(f"PRAGMA max_page_count = {ledger.db.rows('PRAGMA page_count')[0][0]}")
         committer.start()
         async with TestClient(TestServer(application(committer, settings, Senders(settings.sources, ENVIRONMENT)))) as client:
             assert (await send(client, "stripe", body, query, headers))[0] == 503
-            ledger.db.execute("PRAGMA max_page_count = 1073741823")
+            ledger.db.rows("PRAGMA max_page_count = 1073741823")
             assert (await send(client, "stripe", body, query, headers))[0] == 202
             assert (await send(client, "stripe", body, query, headers))[0] == 401
         committer.drain()

@@ -11,6 +11,8 @@ import typer
 
 from tribo_schemas.config import BadConfig
 
+LEDGER = "the ledger: a folder, or a postgresql:// URL (better in TRIBO_DATA than on the command line, if it holds a password)"
+
 app = typer.Typer(
     name="tribo",
     help="Measures the friction that customers feel: handoffs, waits and broken promises, from events.",
@@ -89,7 +91,7 @@ def demo(
 @app.command("import")
 def import_(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="as for `tribo measure`")],
-    data: Annotated[Path, typer.Option(help="the folder of the ledger")] = Path("tribo-data"),
+    data: Annotated[str, typer.Option(envvar="TRIBO_DATA", help=LEDGER)] = "tribo-data",
     source: Annotated[str | None, typer.Option(help="a mapping: its name or its file")] = None,
     standards: Annotated[Path | None, typer.Option(help="the standards file")] = None,
     until: Annotated[str | None, typer.Option(help="where the clock ends, RFC 3339")] = None,
@@ -104,7 +106,7 @@ def import_(
 @app.command()
 def explain(
     item: Annotated[str, typer.Argument(help="an item, kind:id, such as order:1001")],
-    data: Annotated[Path, typer.Option(help="the folder of the ledger")] = Path("tribo-data"),
+    data: Annotated[str, typer.Option(envvar="TRIBO_DATA", help=LEDGER)] = "tribo-data",
 ) -> None:
     """Tell the story of the journey that an item belongs to, with the evidence of each finding."""
     from tribo.ledger.reader import Reader
@@ -120,7 +122,7 @@ def explain(
 
 @app.command()
 def rejects(
-    data: Annotated[Path, typer.Option(help="the folder of the ledger")] = Path("tribo-data"),
+    data: Annotated[str, typer.Option(envvar="TRIBO_DATA", help=LEDGER)] = "tribo-data",
     source: Annotated[str | None, typer.Option(help="only this source's")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
 ) -> None:
@@ -136,7 +138,7 @@ def rejects(
 @app.command()
 def refold(
     item: Annotated[str | None, typer.Argument(help="an item; default: the histories that were set aside")] = None,
-    data: Annotated[Path, typer.Option(help="the folder of the ledger")] = Path("tribo-data"),
+    data: Annotated[str, typer.Option(envvar="TRIBO_DATA", help=LEDGER)] = "tribo-data",
     standards: Annotated[Path | None, typer.Option(help="the standards file")] = None,
     everything: Annotated[bool, typer.Option("--everything", help="fold every history anew")] = False,
 ) -> None:

@@ -12,20 +12,19 @@ finding changes by a new revision. A history whose fold crashes three times is s
 
 from __future__ import annotations
 
-import os
-import sqlite3
+import base64
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from tribo.ledger.bodies import pack, pack_event, pack_struct, unpack_counters, unpack_deadlines, unpack_event, unpack_finding
-from tribo.ledger.reader import Reader
-from tribo.ledger.sqlite import database, lock, writer
+from tribo.ledger.database import Database, NoRoom, Outpaced, Unreachable, Where, open_writing
+from tribo.ledger.reader import Reader, history_of
+from tribo.ledger.tables import TOUCHPOINT_BITS
 from tribo.measure.advance import Frontier, History, Step, advance, decode_history, encode_history, fold
 from tribo.measure.fold import SILENT_FOR
 from tribo.measure.journeys import MOST_ITEMS_JOINED, Groups
@@ -33,6 +32,7 @@ from tribo.measure.standards import Standards
 from tribo.measure.whole import happened, hubs_of
 from tribo.wire.rejects import Raw, Reject
 from tribo_schemas.event import Event, order_key, same, smaller
+from tribo_schemas.journey import JourneyRow
 
 Outcome = Literal["applied", "duplicate", "conflict", "late"]
 MOST_CRASHES = 3
@@ -47,27 +47,20 @@ MOST_NAMED_FUTURE = 1000
 """Sources with a number up to this are counted by name when they send from the future; a counter's name is kept for good."""
 FOLDED_AT_ONCE = 200
 """How many histories are read and folded whole at a time, to bound memory."""
-
-
-class Outpaced(Exception):
-    """Another writer moved the partition's row: this transaction's work is dropped, and what was known of the ledger forgotten."""
-
+AWAITED = b""
+"""The body of an event that has not come yet, though a retraction of it has."""
 
 _json = msgspec.json.Encoder().encode
 
 
-def _awaited(source: str, identifier: str) -> str:
-    """The name under which a retraction waits for the event that it takes back."""
-    return f"r:{len(source)}:{source}/{identifier}"
-
-
 class _Held:
-    """A history in memory. `deadlines` is what stands in the table for it, by source number."""
+    """A history in memory. `deadlines` is what stands in the table for it, by source number, under `partition`."""
 
-    __slots__ = ("crashes", "deadlines", "dirty", "id", "into", "new", "set_aside", "standards", "state", "version")
+    __slots__ = ("crashes", "deadlines", "dirty", "id", "into", "new", "partition", "set_aside", "standards", "state", "version")
 
-    def __init__(self, history: int) -> None:
+    def __init__(self, history: int, partition: int) -> None:
         self.id = history
+        self.partition = partition
         self.state: History | None = None
         self.version = 0
         self.standards = 0
@@ -80,7 +73,7 @@ class _Held:
 
 
 class _Source:
-    """A source's row. Instants are UTC milliseconds; `counts` is by outcome."""
+    """A source, and what this partition heard of it. Instants are UTC milliseconds; `counts` is by outcome."""
 
     __slots__ = ("counts", "heard_at", "last_event_at", "name", "number", "skew", "watermark")
 
@@ -94,6 +87,23 @@ class _Source:
         self.counts = {"applied": 0, "duplicate": 0, "conflict": 0, "late": 0, "rejected": 0}
 
 
+class _Known(NamedTuple):
+    """An event as the ledger has it: its row, its history, its body."""
+
+    event: int
+    history: int
+    body: bytes
+
+
+class _Arrived(NamedTuple):
+    """A batch sorted out: places of new events, with the history of those that a retraction awaited; what replaces a kept
+    event, with its row and history."""
+
+    new: list[int]
+    awaited: dict[int, _Known]
+    replaced: list[tuple[Event, _Known]]
+
+
 class _Work:
     """What one transaction has to write."""
 
@@ -103,161 +113,197 @@ class _Work:
         self.advanced: set[int] = set()
         self.histories: dict[int, _Held] = {}
         self.journeys: list[tuple[Any, ...]] = []
-        self.gone: list[tuple[int, str]] = []
+        self.gone: list[tuple[int, str, int]] = []
         self.findings: list[tuple[Any, ...]] = []
-        self.withdrawn: list[tuple[int, int, int, str]] = []
-        self.deadlines_in: list[tuple[int, int, int]] = []
-        self.deadlines_out: list[tuple[int, int, int]] = []
+        self.withdrawn: list[tuple[Any, ...]] = []
+        self.deadlines_in: list[tuple[int, int, int, int]] = []
+        self.deadlines_out: list[tuple[int, int, int, int]] = []
         self.tally: dict[str, int] = {}
         self.sources: set[str] = set()
 
 
 class Ledger:
-    """The writing side. One thread at a time; one process for each data folder."""
+    """The writing side of one partition: one thread at a time, one process for a data folder, any number for PostgreSQL.
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock_file: int) -> None:
-        self.path = path
-        self.db = connection
-        self._lock = lock_file
+    Every transaction moves the partition's row from the version that this object read to the next. If somebody else moved it,
+    Outpaced is raised and nothing was written. On Unreachable the connection is made anew by the next call.
+    """
+
+    def __init__(self, where: Where, db: Database, partition: int) -> None:
+        self.where = where
+        """What `Reader` is given to read this ledger."""
+        self.db = db
+        self.partition = partition
         self._standards = 0
         self._before: dict[int, Any] = {}
         self._rehearsing = False
-        self._replacing = False
         self._forget()
 
     @classmethod
-    def open(cls, folder: str | Path, standards_text: str = "") -> Ledger:
-        """Open (or make) the ledger of a data folder for writing.
+    def open(cls, where: Where, standards_text: str = "", partition: int = 0) -> Ledger:
+        """Open (or make) a ledger for writing: `where` is a data folder (SQLite) or a postgresql:// URL.
 
         `standards_text` is the standards file as it stands: another one than last time begins a new version, with which each
-        history is folded anew when it is next touched. Raises BadConfig: another process writes, damaged, newer.
+        history is folded anew when it is next touched. Raises BadConfig: another process writes to the folder, no server, damaged, newer.
         """
-        path = database(folder)
-        held = lock(path)
+        ledger = cls(where, open_writing(where), partition)
         try:
-            ledger = cls(path, writer(path), held)
             ledger._standards = ledger._version_of("standards", standards_text)
         except BaseException:
-            os.close(held)
+            ledger.close()
             raise
         return ledger
 
     def close(self) -> None:
         """Close the database and let the lock go."""
         self.db.close()
-        os.close(self._lock)
 
     # -- the transaction --------------------------------------------------------------------------------------------
 
     def _forget(self) -> None:
         """Drop everything known from memory; it is read again when needed."""
-        row = self.db.execute("SELECT version, offset, counters FROM partitions WHERE partition = 0").fetchone()
-        self._version: int = row[0]
-        self.offset: int = row[1]
-        self.counters: dict[str, list[int]] = unpack_counters(row[2])
+        self._recalled = False
+        self._version = 0
+        self._offset = 0
+        self._counters: dict[str, list[int]] = {}
         self._cache: dict[int, _Held] = {}
+        self._locked: set[int] = set()
         self._names: dict[str, int] = {}
-        self._hubs = frozenset(name for (name,) in self.db.execute("SELECT name FROM hubs"))
-        self._awaited = {name for (name,) in self.db.execute("SELECT name FROM links WHERE name >= 'r:' AND name < 'r;'")}
-        self._next_history: int = self.db.execute("SELECT coalesce(max(history), 0) + 1 FROM histories").fetchone()[0]
-        self._next_event: int = self.db.execute("SELECT coalesce(max(event), 0) + 1 FROM events").fetchone()[0]
+        self._hubs: frozenset[str] = frozenset()
         self._sources: dict[str, _Source] = {}
-        for number, name, watermark, heard_at, last_event_at, skew, *counts in self.db.execute(
-            "SELECT source, name, watermark, heard_at, last_event_at, skew, applied, duplicate, conflict, late, rejected FROM sources"
-        ):
-            source = self._sources[name] = _Source(number, name)
-            source.watermark, source.heard_at, source.last_event_at, source.skew = watermark, heard_at, last_event_at, skew
-            source.counts = dict(zip(source.counts, counts, strict=True))
-        self._numbers = {source.number: name for name, source in self._sources.items()}
+        self._numbers: dict[int, str] = {}
         self._swept: dict[str, tuple[str, tuple[int, int] | None]] = {}
+        self.db.forget()
+
+    def _recall(self) -> None:
+        """Know the partition's row, the sources and the hubs, if they were forgotten. Raises Unreachable."""
+        if self._recalled:
+            return
+        db = self.db
+        with db.translated():
+            rows = db.rows("SELECT version, next_offset, counters FROM partitions WHERE partition = ?", (self.partition,))
+            if not rows:
+                fresh = (self.partition, pack({}))
+                db.run("INSERT INTO partitions VALUES (?, 0, 0, ?) ON CONFLICT DO NOTHING", fresh)
+                rows = db.rows("SELECT version, next_offset, counters FROM partitions WHERE partition = ?", (self.partition,))
+            self._version, self._offset = rows[0][:2]
+            self._counters = unpack_counters(rows[0][2])
+            self._hubs = self._all_hubs()
+            for number, name, watermark, heard_at, last_event_at, skew, *counts in db.rows(
+                "SELECT s.source, s.name, watermark, heard_at, last_event_at, skew, applied, duplicate, conflict, late, rejected "
+                "FROM sources s LEFT JOIN heard h ON h.source = s.source AND h.partition = ?", (self.partition,),
+            ):  # fmt: skip
+                source = self._sources[name] = _Source(number, name)
+                source.watermark, source.heard_at, source.last_event_at, source.skew = watermark, heard_at, last_event_at, skew
+                source.counts = dict(zip(source.counts, (count or 0 for count in counts), strict=True))
+        self._numbers = {source.number: name for name, source in self._sources.items()}
+        self._recalled = True
+
+    @property
+    def offset(self) -> int:
+        """The partition's next offset, as the last transaction left it."""
+        self._recall()
+        return self._offset
+
+    def _all_hubs(self) -> frozenset[str]:
+        return frozenset(name for (name,) in self.db.rows("SELECT name FROM hubs"))
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
         """What is done inside is seen by this ledger alone, and undone at the end."""
-        self.db.execute("BEGIN IMMEDIATE")
+        with self.db.translated():
+            self.db.begin()
         self._rehearsing = True
         try:
             yield
         finally:
             self._rehearsing = False
-            if self.db.in_transaction:
-                self.db.execute("ROLLBACK")
+            self.db.rollback()
             self._forget()
 
     @contextmanager
     def _transaction(self) -> Iterator[_Work]:
-        """All or nothing; on any error nothing was written and nothing is remembered. Raises Outpaced."""
-        if not self._rehearsing:
-            self.db.execute("BEGIN IMMEDIATE")
+        """All or nothing; on any error nothing was written and nothing is remembered. Raises Outpaced, NoRoom, Unreachable."""
+        self._recall()
+        db = self.db
         try:
-            work = _Work()
-            yield work
-            self._write(work)
-            if not self._rehearsing:
-                self.db.execute("COMMIT")
+            with db.translated():
+                if not self._rehearsing:
+                    db.begin()
+                if db.shared:
+                    self._alone()
+                work = _Work()
+                yield work
+                self._write(work)
+                if not self._rehearsing:
+                    db.commit()
         except BaseException:
-            if self.db.in_transaction:
-                self.db.execute("ROLLBACK")
+            db.rollback()
             self._forget()
             raise
         self._version += 1
+        self._locked.clear()
         while len(self._cache) > HISTORIES_KEPT:
             del self._cache[next(iter(self._cache))]
         while len(self._names) > NAMES_KEPT:
             del self._names[next(iter(self._names))]
 
+    def _alone(self) -> None:
+        """Take the partition's row before anything else, and believe nothing that others may have changed."""
+        rows = self.db.rows("SELECT version FROM partitions WHERE partition = ? FOR UPDATE", (self.partition,))
+        if rows != [(self._version,)]:
+            raise Outpaced("another writer moved this partition; its work stands, this one's was dropped")
+        self._names.clear()
+        self._locked.clear()
+        if self.db.rows("SELECT count(*) FROM hubs") != [(len(self._hubs),)]:
+            self._hubs = self._all_hubs()
+
     def _write(self, work: _Work) -> None:
         db = self.db
+        partition, version = self.partition, self._version + 1
         rows = []
         for held in work.histories.values():
-            rows.append((
-                held.id, None if held.state is None else encode_history(held.state), held.version, held.standards, held.crashes,
-                held.set_aside, held.dirty, held.into, pack(held.deadlines) if held.deadlines else None,
-            ))  # fmt: skip
+            held.version += 1
             held.new = False
+            rows.append((
+                held.id, held.version, held.partition, None if held.state is None else encode_history(held.state), held.standards,
+                held.crashes, int(held.set_aside), int(held.dirty), held.into, pack(held.deadlines) if held.deadlines else None,
+            ))  # fmt: skip
         rows.sort(key=lambda row: row[0])
-        db.executemany("INSERT OR REPLACE INTO histories VALUES (?,?,?,?,?,?,?,?,?)", rows)
+        db.put("histories", rows)
         if work.gone:
-            db.executemany("DELETE FROM journeys WHERE history = ? AND journey = ?", work.gone)
-        db.executemany("INSERT OR REPLACE INTO journeys VALUES (?,?,?,?,?,?)", work.journeys)
-        if work.findings:
-            db.executemany(
-                "INSERT INTO findings VALUES (?,?,1,0,?,?,?,?) ON CONFLICT DO UPDATE SET revision = revision + 1, status = 0, "
-                "found_at = excluded.found_at, historical = excluded.historical, body = excluded.body "
-                "WHERE status != 0 OR body IS NOT excluded.body",
-                work.findings,
-            )
-        if work.withdrawn:
-            db.executemany(
-                "UPDATE findings SET revision = revision + 1, status = 1, found_at = ?, historical = ? "
-                "WHERE history = ? AND id = ? AND status = 0",
-                work.withdrawn,
-            )
-        if work.deadlines_out:
-            db.executemany("DELETE FROM deadlines WHERE waits_on = ? AND at = ? AND history = ?", work.deadlines_out)
-        if work.deadlines_in:
-            db.executemany("INSERT OR REPLACE INTO deadlines VALUES (?,?,?)", work.deadlines_in)
-        for name in work.sources:
-            source = self._sources[name]
-            db.execute(
-                "INSERT OR REPLACE INTO sources VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-                (source.number, name, source.watermark, source.heard_at, source.last_event_at, source.skew, *source.counts.values()),
-            )
+            db.remove("journeys", [(history, journey) for history, journey, _ in work.gone])
+            standing = {row[1] for row in work.journeys}
+            gone = [(partition, version, journey, revision) for _, journey, revision in work.gone if journey not in standing]
+            db.put("gone_journeys", gone)
+        db.put("journeys", work.journeys)
+        db.put("findings", work.findings, FOUND_AGAIN)
+        db.run_many(
+            "UPDATE findings SET revision = revision + 1, status = 1, found_at = ?, historical = ?, partition = ?, changed = ? "
+            "WHERE history = ? AND id = ? AND status = 0",
+            work.withdrawn,
+        )
+        db.remove("deadlines", work.deadlines_out)
+        db.put("deadlines", work.deadlines_in)
+        db.put("heard", [
+            (partition, source.number, source.watermark, source.heard_at, source.last_event_at, source.skew, *source.counts.values())
+            for source in map(self._sources.__getitem__, sorted(work.sources))
+        ])  # fmt: skip
         for key, change in work.tally.items():
             if change:
-                pair = self.counters.setdefault(key, [0, 0])
+                pair = self._counters.setdefault(key, [0, 0])
                 pair[0 if change > 0 else 1] += abs(change)
-        moved = db.execute(
-            "UPDATE partitions SET version = version + 1, offset = ?, counters = ? WHERE partition = 0 AND version = ?",
-            (self.offset, pack(self.counters), self._version),
+        moved = db.run(
+            "UPDATE partitions SET version = version + 1, next_offset = ?, counters = ? WHERE partition = ? AND version = ?",
+            (self._offset, pack(self._counters), partition, self._version),
         )
-        if moved.rowcount != 1:
+        if moved != 1:
             raise Outpaced("another writer moved this partition; its work stands, this one's was dropped")
 
     def texts(self, name: str) -> list[str]:
         """Each version of a setting's text that was ever remembered, the last one last."""
-        row = self.db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
-        return msgspec.json.decode(row[0], type=list[str]) if row else []
+        rows = self.db.rows("SELECT value FROM settings WHERE name = ?", (name,))
+        return msgspec.json.decode(rows[0][0], type=list[str]) if rows else []
 
     def remember_text(self, name: str, text: str) -> None:
         """Remember a setting's text as its latest version, such as `mapping:NAME`."""
@@ -265,17 +311,23 @@ class Ledger:
 
     def _version_of(self, name: str, text: str) -> int:
         """The number of this text among the versions of a setting; a new text gets the next."""
+        query = f"SELECT value FROM settings WHERE name = ?{self.db.for_update}"
         versions = self.texts(name)
         if not versions or versions[-1] != text:
-            versions.append(text)
             with self._transaction():
-                self.db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, _json(versions).decode()))
+                self.db.run("INSERT INTO settings VALUES (?, '[]') ON CONFLICT DO NOTHING", (name,))
+                versions = msgspec.json.decode(self.db.rows(query, (name,))[0][0], type=list[str])
+                if not versions or versions[-1] != text:
+                    versions.append(text)
+                    self.db.put("settings", [(name, _json(versions).decode())])
         return len(versions)
 
     def _source(self, name: str, work: _Work) -> _Source:
         source = self._sources.get(name)
         if source is None:
-            source = self._sources[name] = _Source(len(self._sources) + 1, name)
+            self.db.run("INSERT INTO sources (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
+            ((number,),) = self.db.rows("SELECT source FROM sources WHERE name = ?", (name,))
+            source = self._sources[name] = _Source(number, name)
             self._numbers[source.number] = name
             work.sources.add(name)
         return source
@@ -294,61 +346,38 @@ class Ledger:
         `deliveries`: (source, digest) to remember; `replayed`: rejects that are events now, and go; `replacing`: an event whose
         (source, id) is known takes the place of what stood, whichever is smaller (for a mapping that was corrected);
         `offset`: the partition's next; `received_at`: UTC ms, default `frontier.now`. With `folded=False` events are only kept
-        and their histories marked, for `fold_dirty`. Raises sqlite3.Error (see `sqlite.is_full`) and Outpaced; then nothing was taken.
+        and their histories marked, for `fold_dirty`. Raises NoRoom, Unreachable and Outpaced; then nothing was taken.
         """
         received_at = frontier.now if received_at is None else received_at
         with self._transaction() as work:
             outcomes: list[Outcome] = ["applied"] * len(batch)
             self._heard(batch, frontier, received_at, work)
-            self._replacing = replacing
-            fresh, must_fold = self._sort_out(batch, outcomes, received_at, work)
-            groups, merged = self._route([batch[index] for index in fresh], work)
-            self._keep(groups, work)
-            for event_history in must_fold:
-                groups.setdefault(self._now(event_history, work), [])
-            touched = {self._now(history, work) for history in must_fold} | merged
+            refused = self._refused(rejects, work)
+            arrived = self._sort_out(batch, outcomes, received_at, replacing)
+            groups, touched = self._route(batch, arrived, work)
+            self._keep(groups, arrived, batch)
             if folded:
                 self._fold_all(groups, touched, frontier, standards, historical, work)
                 late = _late(groups, self._before)
                 if late:
-                    for index in fresh:
+                    for index in arrived.new:
                         if outcomes[index] == "applied" and (batch[index].source, batch[index].id) in late:
                             outcomes[index] = "late"
             else:
                 for history in groups.keys() | touched:
                     held = self._cache[history]
                     held.dirty = True
+                    self._own(held, work)
                     work.histories[history] = held
             for event, outcome in zip(batch, outcomes, strict=True):
                 self._sources[event.source].counts[outcome] += 1
-            for said, reject in rejects:
-                name = said if reject.through or said in self._sources else ""  # whoever sends rubbish can't make up sources
-                source = self._source(name, work)
-                source.counts["rejected"] += 1
-                work.sources.add(name)
-                if reject.reason.startswith(FUTURE) and (source.number <= MOST_NAMED_FUTURE):
-                    key = f"future|{name}"
-                    work.tally[key] = work.tally.get(key, 0) + 1
-                self.db.execute(
-                    "INSERT INTO rejects (received_at, source, input, line, reason, payload, encoding, mapping, place) "
-                    "VALUES (?,?,?,?,?,?,?,?,?)",
-                    (
-                        received_at, name, reject.input, reject.line, reject.reason, reject.payload, reject.encoding, reject.through,
-                        reject.mapping,
-                    ),
-                )  # fmt: skip
-            self.db.executemany(
-                "INSERT INTO raw (received_at, input, body, mapping, form) VALUES (?,?,?,?,?)",
-                ((received_at, one.input, zlib.compress(one.body, 1), one.mapping, one.form) for one in raw),
-            )
-            self.db.executemany(
-                "INSERT OR REPLACE INTO deliveries VALUES (?,?,?)", [(name, digest, received_at) for name, digest in deliveries]
-            )
-            self.db.executemany("DELETE FROM rejects WHERE reject = ?", [(number,) for number in replayed])
-            for name, place in (inputs or {}).items():
-                self.db.execute("INSERT OR REPLACE INTO inputs VALUES (?,?,?,?)", (name, *place))
+            self.db.add("rejects", [(received_at, *row) for row in refused])
+            self.db.add("raw", [(received_at, one.input, zlib.compress(one.body, 1), one.mapping, one.form) for one in raw])
+            self.db.put("deliveries", [(name, digest, received_at) for name, digest in deliveries])
+            self.db.run_many("DELETE FROM rejects WHERE reject = ?", [(number,) for number in replayed])
+            self.db.put("inputs", [(name, *place) for name, place in (inputs or {}).items()])
             if offset is not None:
-                self.offset = offset
+                self._offset = offset
         return outcomes
 
     def _heard(self, batch: Sequence[Event], frontier: Frontier, received_at: int, work: _Work) -> None:
@@ -356,7 +385,8 @@ class Ledger:
         for event in batch:
             if latest.get(event.source, event.time - 1) < event.time:
                 latest[event.source] = event.time
-        for name, at in latest.items():
+        for name in sorted(latest):
+            at = latest[name]
             source = self._source(name, work)
             source.heard_at = max(source.heard_at or received_at, received_at)
             source.last_event_at = at if source.last_event_at is None else max(source.last_event_at, at)
@@ -366,81 +396,91 @@ class Ledger:
                 source.watermark = watermark if source.watermark is None else max(source.watermark, watermark)
             work.sources.add(name)
 
-    def _sort_out(self, batch: Sequence[Event], outcomes: list[Outcome], received_at: int, work: _Work) -> tuple[list[int], set[int]]:
-        """Which events of the batch are new (their places), and which histories must be folded whole because a conflict changed them."""
-        by_source: dict[str, dict[str, int]] = defaultdict(dict)
+    def _refused(self, rejects: Sequence[tuple[str, Reject]], work: _Work) -> list[tuple[Any, ...]]:
+        """Count rejects by their sources, and give their rows."""
+        rows = []
+        for said, reject in rejects:
+            name = said if reject.through or said in self._sources else ""  # whoever sends rubbish can't make up sources
+            source = self._source(name, work)
+            source.counts["rejected"] += 1
+            work.sources.add(name)
+            if reject.reason.startswith(FUTURE) and source.number <= MOST_NAMED_FUTURE:
+                work.tally[f"future|{name}"] = work.tally.get(f"future|{name}", 0) + 1
+            payload, encoding = reject.payload, reject.encoding
+            if "\0" in payload:  # no database keeps it in text
+                payload, encoding = base64.b64encode(payload.encode()).decode("ascii"), "base64"
+            texts = [text.replace("\0", "\N{REPLACEMENT CHARACTER}") for text in (reject.input, reject.reason)]
+            rows.append((name, texts[0], reject.line, texts[1], payload, encoding, reject.through, reject.mapping))
+        return rows
+
+    def _sort_out(self, batch: Sequence[Event], outcomes: list[Outcome], received_at: int, replacing: bool) -> _Arrived:
+        """What of a batch is new, and what replaces an event that is kept already."""
+        by_source: dict[str, list[str]] = defaultdict(list)
+        for event in batch:
+            by_source[event.source].append(event.id)
+        known: dict[tuple[str, str], _Known] = {}
+        for name, ids in by_source.items():
+            for event_row, identifier, history, body in self.db.rows(
+                "SELECT event, id, history, body FROM events WHERE source = ? AND id IN (?*)", (self._sources[name].number, ids)
+            ):
+                known[name, identifier] = _Known(event_row, history, body)
+        arrived = _Arrived([], {}, [])
+        first: dict[tuple[str, str], int] = {}
         again: list[int] = []
         for index, event in enumerate(batch):
-            if by_source[event.source].setdefault(event.id, index) != index:
+            key = (event.source, event.id)
+            kept = known.get(key)
+            if first.setdefault(key, index) == index and (kept is None or kept.body == AWAITED):
+                arrived.new.append(index)
+                if kept is not None:
+                    arrived.awaited[index] = kept
+            else:
                 again.append(index)
-        must_fold: set[int] = set()
-        new: list[int] = []
-        for name, ids in by_source.items():
-            number = self._sources[name].number
-            known = {
-                identifier: (event, history, body)
-                for event, identifier, history, body in self.db.execute(
-                    "SELECT e.event, e.id, e.history, e.body FROM json_each(?) j CROSS JOIN events e ON e.source = ? AND e.id = j.value",
-                    (_json(list(ids)), number),
-                )
-            }
-            for identifier, index in ids.items():
-                if identifier in known:
-                    self._twice(batch[index], index, number, known[identifier], outcomes, received_at, must_fold, work)
-                else:
-                    new.append(index)
         if again:
-            fresh_by_key = {(batch[index].source, batch[index].id): index for index in new}
-            replaced = list(new)
-            for index in again:
-                event = batch[index]
-                first = fresh_by_key.get((event.source, event.id))
-                number = self._sources[event.source].number
-                if first is None:
-                    row = self.db.execute(
-                        "SELECT event, history, body FROM events WHERE source = ? AND id = ?", (number, event.id)
-                    ).fetchone()
-                    self._twice(event, index, number, row, outcomes, received_at, must_fold, work)
-                    continue
-                held = batch[first]
-                if same(held, event) or any(same(other, event) for other in self._losers(number, event.id)):
-                    outcomes[index] = "duplicate"
-                    continue
-                outcomes[index] = "conflict"
-                loser = event
-                if smaller(held, event) is event:
-                    loser = held
-                    replaced[replaced.index(first)] = index
-                    fresh_by_key[event.source, event.id] = index
-                self.db.execute("INSERT INTO conflicts VALUES (?,?,0,?,?)", (number, event.id, received_at, pack_event(loser)))
-            new = replaced
-        return new, must_fold
+            self._contend(batch, again, outcomes, received_at, arrived, first, known, replacing)
+        return arrived
 
-    def _losers(self, number: int, identifier: str) -> list[Event]:
-        rows = self.db.execute("SELECT body FROM conflicts WHERE source = ? AND id = ?", (number, identifier))
-        return [unpack_event(body) for (body,) in rows]
-
-    def _twice(
-        self, event: Event, index: int, number: int, known: tuple[int, int, bytes], outcomes: list[Outcome], received_at: int,
-        must_fold: set[int], work: _Work,
+    def _contend(
+        self, batch: Sequence[Event], again: Sequence[int], outcomes: list[Outcome], received_at: int, arrived: _Arrived,
+        first: Mapping[tuple[str, str], int], known: Mapping[tuple[str, str], _Known],
+        replacing: bool,
     ) -> None:  # fmt: skip
         """The same (source, id) again: a duplicate, or a conflict of which the smaller holds; both are kept."""
-        row, history, body = known
-        held = unpack_event(body)
-        if same(held, event) or (not self._replacing and any(same(other, event) for other in self._losers(number, event.id))):
+        holds: dict[tuple[str, str], Event] = {}
+        losers: dict[tuple[str, str], list[Event]] = {}
+        lost: list[tuple[int, str, int, bytes]] = []
+        places: dict[tuple[str, str], int] = {}
+        for index in again:
+            event = batch[index]
+            key = (event.source, event.id)
+            kept = known.get(key)
+            if key not in holds:
+                holds[key] = batch[first[key]] if kept is None or kept.body == AWAITED else unpack_event(kept.body)
+            held = holds[key]
             outcomes[index] = "duplicate"
-            return
-        outcomes[index] = "conflict"
-        loser = event
-        if self._replacing or smaller(held, event) is event:
-            loser = held
-            self.db.execute("UPDATE events SET body = ? WHERE event = ?", (pack_event(event), row))
-            others, _ = self._route([event], work, beside=history)
-            must_fold.update(others)
-            must_fold.add(history)
-        self.db.execute(
-            "INSERT INTO conflicts VALUES (?,?,?,?,?)", (number, event.id, history, received_at, pack_event(loser))
-        )
+            if same(held, event):
+                continue
+            number = self._sources[event.source].number
+            if key not in losers:
+                rows = self.db.rows("SELECT body FROM conflicts WHERE source = ? AND id = ?", (number, event.id))
+                losers[key] = [unpack_event(body) for (body,) in rows]
+            if not replacing and any(same(other, event) for other in losers[key]):
+                continue
+            outcomes[index] = "conflict"
+            loser = event
+            if (replacing and key in known) or smaller(held, event) is event:
+                loser, holds[key], places[key] = held, event, index
+            losers[key].append(loser)
+            lost.append((number, event.id, received_at, pack_event(loser)))
+        for key, index in places.items():
+            kept = known.get(key)
+            if kept is not None and kept.body != AWAITED:
+                arrived.replaced.append((batch[index], kept))
+                continue
+            arrived.new[arrived.new.index(first[key])] = index
+            if kept is not None:
+                arrived.awaited[index] = arrived.awaited.pop(first[key])
+        self.db.add("conflicts", lost)
 
     # -- who belongs to whom ----------------------------------------------------------------------------------------
 
@@ -453,73 +493,137 @@ class Ledger:
             names += ["i:" + other for other in event.about]
         if self._hubs:
             names = names[:1] if names[0] in self._hubs else [name for name in names if name not in self._hubs]
-        if event.fact == "retracted":
-            names.append(_awaited(event.source, event.retracts or ""))
-        if self._awaited:
-            name = _awaited(event.source, event.id)
-            if name in self._awaited:
-                names.append(name)
         return names
 
-    def _route(self, events: Sequence[Event], work: _Work, beside: int | None = None) -> tuple[dict[int, list[Event]], set[int]]:
-        """New events by history (made or merged where needed), and the histories that others were merged into."""
-        retracted = {_awaited(event.source, event.retracts or ""): event for event in events if event.fact == "retracted"}
-        self._awaited |= retracted.keys()
-        mentioned = [self._names_of(event) for event in events]
+    def _route(self, batch: Sequence[Event], arrived: _Arrived, work: _Work) -> tuple[dict[int, list[Event]], set[int]]:
+        """New events by history (made or merged where needed), and the histories that must be folded whole: those that took others
+        in, and those of which an event was replaced.
+
+        Others may make the same links at the same time. So links are made first, in the order of their names; then the histories are
+        locked, in the order of their numbers; and only then is it settled which become one.
+        """
         links = self._names
-        unknown = {name for names in mentioned for name in names if name not in links}
-        if unknown:
-            for name, history in self.db.execute(
-                "SELECT l.name, l.history FROM json_each(?) j CROSS JOIN links l ON l.name = j.value", (_json(list(unknown)),)
-            ):
-                links[name] = history
-        for name, event in retracted.items():
-            if name not in links:
-                row = self.db.execute(
-                    "SELECT e.history FROM sources s JOIN events e USING (source) WHERE s.name = ? AND e.id = ?",
-                    (event.source, event.retracts),
-                ).fetchone()
-                if row:
-                    links[name] = row[0]
-                    self._awaited.discard(name)
-        self._load({links[name] for names in mentioned for name in names if name in links} | ({beside} if beside else set()))
-        added: dict[str, int] = {}
+        events = [batch[index] for index in arrived.new] + [event for event, _ in arrived.replaced]
+        kept_rows = [arrived.awaited.get(index) for index in arrived.new] + [kept for _, kept in arrived.replaced]
+        mentioned = [self._names_of(event) for event in events]
+        targets, away = self._meet(events, mentioned)
+        self._look_up({name for names in mentioned for name in names if name not in links})
+        joined: dict[int, int] = {}
+        fresh: set[int] = set()
+        placed, added = self._place(mentioned, kept_rows, joined, fresh)
+        for name, history in added.items():
+            added[name] = links[name] = _root(joined, history)
+        made = sorted(row for row in added.items() if row[0][0] != "e")
+        taken = self.db.claim("links", made)
+        if taken:  # another worker made these first
+            for name in taken:
+                del links[name]
+            self._look_up(taken)
+            for name in taken:
+                _join(joined, added[name], links[name], fresh)
+        placed = [_root(joined, history) for history in placed]
+        used = fresh.intersection(placed).union(fresh.intersection(history for _, history in made))
+        for history in used:
+            self._cache[history] = _Held(history, self.partition)
+        self._load({history for history in (*placed, *joined) if history not in fresh})
+        if self.db.shared:
+            self._look_again([kept for kept in kept_rows if kept is not None])
+        merges = self._settle(joined)
         groups: dict[int, list[Event]] = {}
-        merges: dict[int, int] = {}
+        for event, history in zip(events[: len(arrived.new)], placed, strict=False):
+            held = self._cache[history]
+            groups.setdefault(history if held.into is None else self._now(history), []).append(event)
+        self._merge(merges, work)
+        whole = {self._now(history) for history in merges}
+        for event, kept in arrived.replaced:
+            self.db.run("UPDATE events SET body = ? WHERE event = ?", (pack_event(event), kept.event))
+            whole.add(self._now(kept.history))
+        self.db.add("events", [
+            (self._sources[source].number, identifier, self._now(links[_event_name(source, identifier)]), AWAITED)
+            for source, identifier in away
+        ])  # fmt: skip
+        for source, identifier in targets:
+            del links[_event_name(source, identifier)]
+        for history in whole:
+            groups.setdefault(history, [])
+        return groups, whole
+
+    def _meet(self, events: Sequence[Event], mentioned: Sequence[list[str]]) -> tuple[set[tuple[str, str]], list[tuple[str, str]]]:
+        """Let each retraction meet what it takes back, by a name of that event's own. Returns all (source, id) that are taken back,
+        and those of them that have not come yet."""
+        targets = {(event.source, event.retracts or "") for event in events if event.fact == "retracted"}
+        if not targets:
+            return targets, []
+        away = set(targets)
         for event, names in zip(events, mentioned, strict=True):
-            target = None if beside is None else self._now(beside, work)
-            missing: list[str] = []
+            if event.fact == "retracted":
+                names.append(_event_name(event.source, event.retracts or ""))
+            if (event.source, event.id) in targets:
+                names.append(_event_name(event.source, event.id))
+                away.discard((event.source, event.id))
+        for source in {source for source, _ in away}:
+            ids = [identifier for of, identifier in away if of == source]
+            for identifier, history in self.db.rows(
+                "SELECT id, history FROM events WHERE source = ? AND id IN (?*)", (self._sources[source].number, ids)
+            ):
+                self._names[_event_name(source, identifier)] = history
+                away.discard((source, identifier))
+        return targets, sorted(away)
+
+    def _look_up(self, names: Iterable[str]) -> None:
+        """Know the histories of these names, as far as the ledger has them."""
+        asked = list(names)
+        if asked:
+            self._names.update(self.db.rows("SELECT name, history FROM links WHERE name IN (?*)", (asked,)))
+
+    def _place(
+        self, mentioned: Sequence[list[str]], kept_rows: Sequence[_Known | None], joined: dict[int, int], fresh: set[int]
+    ) -> tuple[list[int], dict[str, int]]:
+        """A history for each event, and for each name that had none; what turns out to be one is noted in `joined`."""
+        links = self._names
+        placed: list[int] = []
+        added: dict[str, int] = {}
+        for names, kept in zip(mentioned, kept_rows, strict=True):
+            target = None if kept is None else kept.history
+            missing = []
             for name in names:
                 known = links.get(name)
                 if known is None:
                     missing.append(name)
-                    continue
-                held = self._cache.get(known)
-                if held is None or held.into is not None:
-                    known = links[name] = self._now(known, work)
-                if target is None:
+                elif target is None:
                     target = known
                 elif known != target:
-                    kept, gone = min(target, known), max(target, known)
-                    self._cache[gone].into = kept
-                    merges[gone] = kept
-                    target = kept
+                    _join(joined, target, known, fresh)
             if target is None:
-                target = self._next_history
-                self._next_history += 1
-                self._cache[target] = _Held(target)
+                target = self.db.new_history()
+                fresh.add(target)
             for name in missing:
                 links[name] = added[name] = target
-            groups.setdefault(target, []).append(event)
-        if merges:
-            groups = self._merge(merges, groups, work)
-        if added:
-            self.db.executemany(
-                "INSERT OR REPLACE INTO links VALUES (?,?)", [(name, self._now(history, work)) for name, history in added.items()]
-            )
-        return groups, {self._now(history, work) for history in merges}
+            placed.append(target)
+        return placed, added
 
-    def _now(self, history: int, work: _Work) -> int:
+    def _look_again(self, kept_rows: Sequence[_Known]) -> None:
+        """With the histories locked: is what was read before still so?"""
+        if self.db.rows("SELECT count(*) FROM hubs") != [(len(self._hubs),)]:
+            raise Outpaced("another worker learnt of a name that joins too much")
+        if kept_rows:
+            now = dict(self.db.rows("SELECT event, body FROM events WHERE event IN (?*)", ([kept.event for kept in kept_rows],)))
+            if any(now.get(kept.event) != kept.body for kept in kept_rows):
+                raise Outpaced("another worker took one of these events")
+
+    def _settle(self, joined: Mapping[int, int]) -> dict[int, int]:
+        """Which history goes into which: of two, the one with the higher number."""
+        merges: dict[int, int] = {}
+        for history in sorted(joined):
+            if history in self._cache:
+                one, other = self._now(history), self._now(_root(joined, history))
+                if one != other:
+                    kept, gone = min(one, other), max(one, other)
+                    self._cache[gone].into = kept
+                    merges[gone] = kept
+        return merges
+
+    def _now(self, history: int) -> int:
         """The history that this one is part of now."""
         while True:
             held = self._cache.get(history)
@@ -531,63 +635,77 @@ class Ledger:
             history = held.into
 
     def _load(self, histories: set[int]) -> None:
-        """Have these histories in memory, and those that they were merged into; the ones used last stay longest."""
-        cache = self._cache
-        missing = []
+        """Have these histories in memory, and those that they were merged into; the ones used last stay longest. Where others write
+        too, they are locked, and what is remembered is only believed while its version stands."""
+        cache, locked, shared = self._cache, self._locked, self.db.shared
+        wanted = []
         for history in histories:
             held = cache.pop(history, None)
-            if held is None:
-                missing.append(history)
-            else:
+            if held is not None:
                 cache[history] = held
-        while missing:
-            further: set[int] = set()
-            for history, state, version, standards, crashes, set_aside, dirty, into, deadlines in self.db.execute(
-                "SELECT h.* FROM json_each(?) j CROSS JOIN histories h ON h.history = j.value", (_json(sorted(missing)),)
-            ):
-                held = cache[history] = _Held(history)
+            if held is None or (shared and history not in locked and not held.new):
+                wanted.append(history)
+        while wanted:
+            wanted.sort()
+            stale = wanted
+            if shared:
+                standing = self.db.rows(
+                    "SELECT history, version FROM histories WHERE history IN (?*) ORDER BY history FOR UPDATE", (wanted,)
+                )
+                if len(standing) != len(wanted):
+                    raise Outpaced("another worker erased a history")
+                locked.update(wanted)
+                stale = [history for history, version in standing if history not in cache or cache[history].version != version]
+            for history in stale:
+                cache[history] = held = _Held(history, self.partition)
+            for history, version, partition, state, standards, crashes, set_aside, dirty, into, deadlines in self.db.rows(
+                "SELECT history, version, partition, state, standards, crashes, set_aside, dirty, merged_into, deadlines "
+                "FROM histories WHERE history IN (?*)", (stale,),
+            ) if stale else ():  # fmt: skip
+                held = cache[history]
                 held.state = None if state is None else decode_history(state)
-                held.version, held.standards, held.crashes, held.into = version, standards, crashes, into
+                held.version, held.partition, held.standards, held.crashes, held.into = version, partition, standards, crashes, into
                 held.set_aside, held.dirty, held.new = bool(set_aside), bool(dirty), False
                 held.deadlines = {} if deadlines is None else unpack_deadlines(deadlines)
-                if into is not None and into not in cache:
-                    further.add(into)
-            missing = list(further)
+            further = {into for history in wanted if (into := cache[history].into) is not None}
+            wanted = [history for history in further if history not in cache or (shared and history not in locked)]
 
-    def _merge(self, merges: dict[int, int], groups: dict[int, list[Event]], work: _Work) -> dict[int, list[Event]]:
+    def _merge(self, merges: Mapping[int, int], work: _Work) -> None:
         """Move everything of the histories that are no more to those that took them in."""
+        db = self.db
         for gone in merges:
-            kept = self._now(gone, work)
-            held = self._cache[gone]
-            self._cache[kept].dirty = True
-            self._cache[kept].crashes = max(self._cache[kept].crashes, held.crashes)
-            self._cache[kept].set_aside |= held.set_aside
-            for table in ("events", "findings", "revisions"):
-                if not held.new:
-                    self.db.execute(f"UPDATE OR REPLACE {table} SET history = ? WHERE history = ?", (kept, gone))
+            into = self._now(gone)
+            held, kept = self._cache[gone], self._cache[into]
+            kept.dirty = True
+            kept.crashes = max(kept.crashes, held.crashes)
+            kept.set_aside |= held.set_aside
+            kept.version = max(kept.version, held.version)
+            if not held.new:
+                db.run("UPDATE events SET history = ? WHERE history = ?", (into, gone))
+                _move_findings(db, gone, into)
+                for journey, revision in db.rows("SELECT journey, revision FROM journeys WHERE history = ?", (gone,)):
+                    work.gone.append((gone, journey, revision + 1))
             if held.state is not None:
                 for key, number in held.state.tally.items():
                     work.tally[key] = work.tally.get(key, 0) - number
-            work.deadlines_out += [(waits_on, at, gone) for waits_on, at in held.deadlines.items()]
-            if not held.new:
-                self.db.execute("DELETE FROM journeys WHERE history = ?", (gone,))
+            work.deadlines_out += [(held.partition, waits_on, at, gone) for waits_on, at in held.deadlines.items()]
             held.state, held.deadlines, held.dirty, held.set_aside = None, {}, False, False
             work.histories[gone] = held
-        moved: dict[int, list[Event]] = {}
-        for history, events in groups.items():
-            moved.setdefault(self._now(history, work), []).extend(events)
-        return moved
 
-    def _keep(self, groups: Mapping[int, list[Event]], work: _Work) -> None:
+    def _keep(self, groups: Mapping[int, list[Event]], arrived: _Arrived, batch: Sequence[Event]) -> None:
+        awaited = {(batch[index].source, batch[index].id): kept.event for index, kept in arrived.awaited.items()}
         rows = []
         sources = self._sources
-        number = self._next_event
         for history, events in groups.items():
             for event in events:
-                rows.append((number, sources[event.source].number, event.id, history, pack_event(event)))
-                number += 1
-        self._next_event = number
-        self.db.executemany("INSERT INTO events VALUES (?,?,?,?,?)", rows)
+                if awaited and (event.source, event.id) in awaited:
+                    came = (pack_event(event), history, awaited[event.source, event.id])
+                    self.db.run("UPDATE events SET body = ?, history = ? WHERE event = ?", came)
+                else:
+                    rows.append((sources[event.source].number, event.id, history, pack_event(event)))
+        if self.db.shared:
+            rows.sort()  # who brings the same events waits here, in one order
+        self.db.add("events", rows)
 
     # -- folding ----------------------------------------------------------------------------------------------------
 
@@ -636,18 +754,14 @@ class Ledger:
             events: dict[int, list[Event]] = {history: [] for history in some}
             standing: dict[int, list[str]] = {history: [] for history in some}
             rows: dict[int, list[str]] = {history: [] for history in some}
-            asked = (_json(some),)
-            for history, body in self.db.execute(
-                "SELECT e.history, e.body FROM json_each(?) j CROSS JOIN events e ON e.history = j.value", asked
-            ):
-                events[history].append(unpack_event(body))
-            for history, identifier in self.db.execute(
-                "SELECT f.history, f.id FROM json_each(?) j CROSS JOIN findings f ON f.history = j.value WHERE f.status = 0", asked
-            ):
+            if not some:
+                continue
+            for history, body in self.db.rows("SELECT history, body FROM events WHERE history IN (?*)", (some,)):
+                if body != AWAITED:
+                    events[history].append(unpack_event(body))
+            for history, identifier in self.db.rows("SELECT history, id FROM findings WHERE history IN (?*) AND status = 0", (some,)):
                 standing[history].append(identifier)
-            for history, journey in self.db.execute(
-                "SELECT o.history, o.journey FROM json_each(?) j CROSS JOIN journeys o ON o.history = j.value", asked
-            ):
+            for history, journey in self.db.rows("SELECT history, journey FROM journeys WHERE history IN (?*)", (some,)):
                 rows[history].append(journey)
             for history in some:
                 held = self._cache[history]
@@ -676,24 +790,30 @@ class Ledger:
         if held.id in work.advanced:
             self._undraft(held, work)
         names = {row.journey for row in step.journeys}
-        work.gone += [(held.id, name) for name in rows if name not in names]
+        work.gone += [(held.id, name, held.version + 1) for name in rows if name not in names]
         self._take(held, step, frontier, historical, work)
 
     def _take(self, held: _Held, step: Step, frontier: Frontier, historical: bool, work: _Work) -> None:
         """Note down what a step gave. Of a whole one the old tally was taken off already."""
-        history, now = held.id, frontier.now
+        history, now, changed = held.id, frontier.now, self._version + 1
         held.state = step.history
-        held.version += 1
         held.standards = self._standards
         held.dirty = False
         held.crashes = 0
         work.histories[history] = held
         for row in step.journeys:
-            work.journeys.append((history, row.journey, row.status, row.friction, row.last_event_at, pack_struct(row)))
+            work.journeys.append((
+                history, row.journey, self.partition, changed, held.version + 1, row.status, row.friction, row.delight, row.opened_at,
+                row.last_event_at, _touchpoint_bits(row), int(row.synthetic), pack_struct(row),
+            ))  # fmt: skip
         for finding in step.found:
-            work.findings.append((history, finding.id, now, historical, finding.kind, pack_struct(finding)))
+            work.findings.append((
+                history, finding.id, self.partition, changed, 1, 0, now, int(historical), finding.kind, finding.at, finding.touchpoint,
+                finding.team, finding.standard, finding.topic, finding.channel, finding.item, finding.journey, finding.points,
+                pack_struct(finding),
+            ))  # fmt: skip
         for identifier in step.withdrawn:
-            work.withdrawn.append((now, historical, history, identifier))
+            work.withdrawn.append((now, int(historical), self.partition, changed, history, identifier))
         tally = work.tally
         for key, number in step.tally.items():
             tally[key] = tally.get(key, 0) + number
@@ -701,6 +821,7 @@ class Ledger:
 
     def _wake(self, held: _Held, deadlines: Mapping[str, int], now: int, work: _Work) -> None:
         """Note when time may next change a history. What stands is a lower bound: it moves only to be earlier, or when it has passed."""
+        self._own(held, work)
         standing = held.deadlines
         wanted = {
             (self._source(name, work).number if name else 0): (at if name else max(at, now)) for name, at in deadlines.items()
@@ -709,24 +830,31 @@ class Ledger:
             wish = wanted.get(waits_on)
             if wish == at or (at >= now and (wish is None or wish > at)):
                 continue
-            work.deadlines_out.append((waits_on, at, held.id))
+            work.deadlines_out.append((self.partition, waits_on, at, held.id))
             del standing[waits_on]
         for waits_on, at in wanted.items():
             if waits_on not in standing:
                 standing[waits_on] = at
-                work.deadlines_in.append((waits_on, at, held.id))
+                work.deadlines_in.append((self.partition, waits_on, at, held.id))
+
+    def _own(self, held: _Held, work: _Work) -> None:
+        """Who writes a history last wakes it."""
+        if held.partition != self.partition:
+            work.deadlines_out += [(held.partition, waits_on, at, held.id) for waits_on, at in held.deadlines.items()]
+            work.deadlines_in += [(self.partition, waits_on, at, held.id) for waits_on, at in held.deadlines.items()]
+            held.partition = self.partition
 
     def _crashed(self, held: _Held, frontier: Frontier, work: _Work) -> None:
         """The fold raised on this history: our bug. It is tried again by time; after three crashes it is set aside."""
-        row = self.db.execute("SELECT state FROM histories WHERE history = ?", (held.id,)).fetchone()
-        held.state = decode_history(row[0]) if row and row[0] is not None else None
+        rows = self.db.rows("SELECT state FROM histories WHERE history = ?", (held.id,))
+        held.state = decode_history(rows[0][0]) if rows and rows[0][0] is not None else None
         held.crashes += 1
         held.dirty = True
         held.set_aside = held.crashes >= MOST_CRASHES
         work.tally["crash"] = work.tally.get("crash", 0) + 1
         if held.set_aside:
             work.tally["set_aside"] = work.tally.get("set_aside", 0) + 1
-            work.deadlines_out += [(waits_on, at, held.id) for waits_on, at in held.deadlines.items()]
+            work.deadlines_out += [(held.partition, waits_on, at, held.id) for waits_on, at in held.deadlines.items()]
             held.deadlines = {}
         else:
             self._wake(held, {"": frontier.now}, frontier.now, work)
@@ -738,14 +866,14 @@ class Ledger:
     ) -> None:  # fmt: skip
         """A customer or item joins more than 1,000 items: from now on it joins nothing, and its history falls apart."""
         self._hubs |= {prefix + name for name in hubs for prefix in ("c:", "i:")}
-        self.db.executemany("INSERT OR IGNORE INTO hubs VALUES (?)", [(name,) for name in self._hubs])
+        self.db.put("hubs", [(name,) for name in sorted(self._hubs)])
         groups = Groups()
         names = []
         for event in events:
             mentioned = self._names_of(event)
             if event.fact == "retracted":
-                mentioned.append(f"e:{event.source}/{event.retracts}")
-            mentioned.append(f"e:{event.source}/{event.id}")
+                mentioned.append(_event_name(event.source, event.retracts or ""))
+            mentioned.append(_event_name(event.source, event.id))
             for name in mentioned[1:]:
                 groups.union(mentioned[0], name)
             names.append(mentioned)
@@ -753,21 +881,24 @@ class Ledger:
         for index, mentioned in enumerate(names):
             parts.setdefault(groups.find(mentioned[0]), []).append(index)
         self._took_whole_of_nothing(held, work)
-        self.db.execute("DELETE FROM journeys WHERE history = ?", (held.id,))
-        standing = self.db.execute("SELECT id, body FROM findings WHERE history = ?", (held.id,)).fetchall()
+        for journey, revision in self.db.rows("SELECT journey, revision FROM journeys WHERE history = ?", (held.id,)):
+            work.gone.append((held.id, journey, revision + 1))
+        standing = self.db.rows("SELECT id, body FROM findings WHERE history = ?", (held.id,))
         by_item: dict[str, int] = {}
         for part, members in enumerate(parts.values()):
             history = held.id
             if part:
-                history = self._next_history
-                self._next_history += 1
-                self._cache[history] = _Held(history)
-                self.db.executemany(
+                history = self.db.new_history()
+                self._cache[history] = _Held(history, self.partition)
+                self._cache[history].version = held.version
+                moved_events = {(events[index].source, events[index].id) for index in members}
+                moved_events |= {(events[index].source, events[index].retracts or "") for index in members if events[index].retracts}
+                self.db.run_many(
                     "UPDATE events SET history = ? WHERE source = ? AND id = ?",
-                    [(history, self._sources[events[index].source].number, events[index].id) for index in members],
+                    [(history, self._sources[source].number, identifier) for source, identifier in sorted(moved_events)],
                 )
-                moved = {name for index in members for name in names[index] if name[0] != "e"}
-                self.db.executemany("INSERT OR REPLACE INTO links VALUES (?,?)", [(name, history) for name in moved])
+                moved = sorted({name for index in members for name in names[index] if name[0] != "e"})
+                self.db.put("links", [(name, history) for name in moved])
                 self._names.update(dict.fromkeys(moved, history))
             for index in members:
                 by_item[events[index].item] = history
@@ -775,7 +906,7 @@ class Ledger:
             history = by_item.get(unpack_finding(body).item, held.id)
             if history != held.id:
                 for table in ("findings", "revisions"):
-                    self.db.execute(f"UPDATE {table} SET history = ? WHERE history = ? AND id = ?", (history, held.id, identifier))
+                    self.db.run(f"UPDATE {table} SET history = ? WHERE history = ? AND id = ?", (history, held.id, identifier))
         self._fold_whole({by_item[events[members[0]].item] for members in parts.values()}, frontier, standards, historical, work)
 
     def _took_whole_of_nothing(self, held: _Held, work: _Work) -> None:
@@ -797,56 +928,59 @@ class Ledger:
 
     def tick(self, frontier: Frontier, standards: Standards, *, most: int = 500, historical: bool = False) -> int:
         """Decide what time alone decides, at most `most` histories in one transaction; returns how many were woken (0: nothing is due)."""
+        self._recall()
         due: dict[int, None] = {}
-        now = frontier.now
-        for (history,) in self.db.execute("SELECT history FROM deadlines WHERE waits_on = 0 AND at < ? ORDER BY at LIMIT ?", (now, most)):
-            due[history] = None
-        swept: dict[str, tuple[str, tuple[int, int] | None]] = {}
-        for name, source in self._sources.items():
-            if len(due) >= most:
-                break
-            heard = now if frontier.complete else min(now, frontier.heard.get(name, -(2**62)))
-            for (history,) in self.db.execute(
-                "SELECT history FROM deadlines WHERE waits_on = ? AND at < ? ORDER BY at LIMIT ?", (source.number, heard, most)
-            ):
+        now, partition = frontier.now, self.partition
+        before_now = "SELECT at, history FROM deadlines WHERE partition = ? AND waits_on = ? AND at < ?"
+        with self.db.translated():
+            for _, history in self.db.rows(f"{before_now} ORDER BY at, history LIMIT ?", (partition, 0, now, most)):
                 due[history] = None
-            since = frontier.silent.get(name)
-            mode = "heard" if since is None else "silent" if now - since < SILENT_FOR else "long"
-            before, cursor = self._swept.get(name, ("", (-(2**62), 0)))
-            if before != mode:
-                cursor = (-(2**62), 0)
-            if cursor is not None:
-                rows = self.db.execute(
-                    "SELECT at, history FROM deadlines WHERE waits_on = ? AND at < ? AND (at, history) > (?, ?) "
-                    "ORDER BY at, history LIMIT ?",
-                    (source.number, now, *cursor, most),
-                ).fetchall()
-                for _, history in rows:
+            swept: dict[str, tuple[str, tuple[int, int] | None]] = {}
+            for name, source in self._sources.items():
+                if len(due) >= most:
+                    break
+                heard = now if frontier.complete else min(now, frontier.heard.get(name, -(2**62)))
+                for _, history in self.db.rows(f"{before_now} ORDER BY at, history LIMIT ?", (partition, source.number, heard, most)):
                     due[history] = None
-                if rows:
-                    cursor = rows[-1]
-                elif mode == "heard":
-                    cursor = None
-            swept[name] = (mode, cursor)
+                since = frontier.silent.get(name)
+                mode = "heard" if since is None else "silent" if now - since < SILENT_FOR else "long"
+                before, cursor = self._swept.get(name, ("", (-(2**62), 0)))
+                if before != mode:
+                    cursor = (-(2**62), 0)
+                if cursor is not None:
+                    after = f"{before_now} AND (at, history) > (?, ?) ORDER BY at, history LIMIT ?"
+                    rows = self.db.rows(after, (partition, source.number, now, *cursor, most))
+                    for _, history in rows:
+                        due[history] = None
+                    if rows:
+                        cursor = (rows[-1][0], rows[-1][1])
+                    elif mode == "heard":
+                        cursor = None
+                swept[name] = (mode, cursor)
         if due:
             with self._transaction() as work:
                 self._load(set(due))
-                self._fold_all({history: [] for history in due}, (), frontier, standards, historical, work)
+                # others may have taken a history over since
+                mine = [history for history in due if self._cache[history].into is None and self._cache[history].partition == partition]
+                self._fold_all({history: [] for history in mine}, (), frontier, standards, historical, work)
         self._swept.update(swept)
         return len(due)
 
     def fold_dirty(self, frontier: Frontier, standards: Standards, *, most: int = 1000, historical: bool = False) -> int:
         """Fold histories that hold events no fold has seen, at most `most` in one transaction; returns how many (0: none is left)."""
-        rows = self.db.execute(
-            "SELECT history FROM histories WHERE dirty = 1 AND set_aside = 0 AND merged_into IS NULL LIMIT ?", (most,)
-        ).fetchall()
+        self._recall()
+        with self.db.translated():
+            rows = self.db.rows(
+                "SELECT history FROM histories WHERE dirty = 1 AND set_aside = 0 AND merged_into IS NULL AND partition = ? LIMIT ?",
+                (self.partition, most),
+            )
         if not rows:
             return 0
         dirty = {history for (history,) in rows}
         with self._transaction() as work:
             self._load(dirty)
             self._before = {}
-            self._fold_whole(dirty, frontier, standards, historical, work)
+            self._fold_whole({history for history in dirty if self._cache[history].into is None}, frontier, standards, historical, work)
         return len(dirty)
 
     def refold(self, frontier: Frontier, standards: Standards, histories: Iterable[int] | None = None) -> int:
@@ -857,7 +991,7 @@ class Ledger:
         for history in histories:
             with self._transaction() as work:
                 self._load({history})
-                history = self._now(history, work)
+                history = self._now(history)
                 held = self._cache[history]
                 was, held.set_aside, held.crashes = held.set_aside, False, MOST_CRASHES - 1
                 self._before = {}
@@ -869,39 +1003,40 @@ class Ledger:
 
     def all_set_aside(self) -> list[int]:
         """Every history that was set aside."""
-        return [history for (history,) in self.db.execute("SELECT history FROM histories WHERE set_aside = 1")]
+        return [history for (history,) in self.db.rows("SELECT history FROM histories WHERE set_aside = 1")]
 
     def last_event_at(self) -> int:
         """The time of the last event of any source (UTC ms); 0 if there is none."""
+        self._recall()
         return max((source.last_event_at or 0 for source in self._sources.values()), default=0)
 
     def all_histories(self) -> list[int]:
         """Every history that stands, to be folded anew, as after a change of the standards."""
-        return [history for (history,) in self.db.execute("SELECT history FROM histories WHERE merged_into IS NULL")]
+        return [history for (history,) in self.db.rows("SELECT history FROM histories WHERE merged_into IS NULL")]
 
     def history_of(self, item: str) -> int | None:
         """The history that holds an item, or None."""
-        row = self.db.execute("SELECT history FROM links WHERE name = ?", ("i:" + item,)).fetchone()
-        return None if row is None else self._now(row[0], _Work())
+        return history_of(self.db, item)
 
     def watermarks(self) -> dict[str, tuple[int | None, int | None]]:
-        """By source: how far it was heard, and when it last was (both UTC ms)."""
+        """By source: how far it was heard in this partition, and when it last was (both UTC ms)."""
+        self._recall()
         return {name: (source.watermark, source.heard_at) for name, source in self._sources.items()}
 
     def places(self) -> dict[str, tuple[int, int, int]]:
         """How far each followed file was read: (inode, offset, line)."""
-        return {name: (inode, offset, line) for name, inode, offset, line in self.db.execute("SELECT * FROM inputs")}
+        return {name: (inode, position, line) for name, inode, position, line in self.db.rows("SELECT * FROM inputs")}
 
     def remembered(self) -> list[tuple[str, bytes, int]]:
         """Signed deliveries that are remembered: source, digest, received at (UTC ms)."""
-        return list(self.db.execute("SELECT source, digest, received_at FROM deliveries"))
+        return [(source, digest, at) for source, digest, at in self.db.rows("SELECT source, digest, received_at FROM deliveries")]
 
     def expire(self, now: int, raw_ms: int, rejects_ms: int) -> None:
         """Let go of raw records, rejects and deliveries older than their retention."""
         with self._transaction():
-            self.db.execute("DELETE FROM raw WHERE received_at < ?", (now - raw_ms,))
-            self.db.execute("DELETE FROM rejects WHERE received_at < ?", (now - rejects_ms,))
-            self.db.execute("DELETE FROM deliveries WHERE received_at < ?", (now - DELIVERIES_KEPT,))
+            self.db.run("DELETE FROM raw WHERE received_at < ?", (now - raw_ms,))
+            self.db.run("DELETE FROM rejects WHERE received_at < ?", (now - rejects_ms,))
+            self.db.run("DELETE FROM deliveries WHERE received_at < ?", (now - DELIVERIES_KEPT,))
 
 
 def _late(groups: Mapping[int, list[Event]], before: Mapping[int, Any]) -> set[tuple[str, str]]:
@@ -914,5 +1049,51 @@ def _late(groups: Mapping[int, list[Event]], before: Mapping[int, Any]) -> set[t
                 late.add((event.source, event.id))
     return late
 
+FOUND_AGAIN = (
+    "DO UPDATE SET partition = excluded.partition, changed = excluded.changed, revision = findings.revision + 1, status = 0, "
+    "found_at = excluded.found_at, historical = excluded.historical, kind = excluded.kind, at = excluded.at, "
+    "touchpoint = excluded.touchpoint, team = excluded.team, standard = excluded.standard, topic = excluded.topic, "
+    "channel = excluded.channel, item = excluded.item, journey = excluded.journey, points = excluded.points, body = excluded.body "
+    "WHERE findings.status <> 0 OR findings.body <> excluded.body"
+)
+"""A finding that stands as it was keeps its revision."""
 
-__all__ = ["Ledger", "Outcome", "Outpaced", "Reader"]
+
+def _event_name(source: str, identifier: str) -> str:
+    """The name under which a retraction and the event that it takes back meet within a batch."""
+    return f"e:{len(source)}:{source}/{identifier}"
+
+
+def _root(joined: Mapping[int, int], history: int) -> int:
+    while (into := joined.get(history)) is not None:
+        history = into
+    return history
+
+
+def _join(joined: dict[int, int], one: int, other: int, fresh: set[int]) -> None:
+    """Note that two histories are one; of two, the one that is in the ledger already stays, then the lower."""
+    one, other = _root(joined, one), _root(joined, other)
+    if one != other:
+        kept, gone = sorted((one, other), key=lambda history: (history in fresh, history))
+        joined[gone] = kept
+
+
+def _move_findings(db: Database, gone: int, into: int) -> None:
+    """Findings and their revisions go with their events; of two of one id, the one with the higher revision stays."""
+    both = "(SELECT id FROM findings o WHERE o.history = ? AND o.revision {} findings.revision)"
+    db.run(f"DELETE FROM findings WHERE history = ? AND id IN {both.format('>=')}", (gone, into))
+    db.run(f"DELETE FROM findings WHERE history = ? AND id IN {both.format('<')}", (into, gone))
+    db.run(
+        "DELETE FROM revisions WHERE history = ? AND id IN "
+        "(SELECT id FROM revisions o WHERE o.history = ? AND o.revision = revisions.revision)",
+        (gone, into),
+    )
+    for table in ("findings", "revisions"):
+        db.run(f"UPDATE {table} SET history = ? WHERE history = ?", (into, gone))
+
+
+def _touchpoint_bits(row: JourneyRow) -> int:
+    return sum(TOUCHPOINT_BITS[touchpoint] for touchpoint in row.touchpoints)
+
+
+__all__ = ["Ledger", "NoRoom", "Outcome", "Outpaced", "Reader", "Unreachable"]

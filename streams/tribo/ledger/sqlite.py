@@ -10,10 +10,17 @@ import errno
 import fcntl
 import os
 import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from tribo.ledger.tables import APPLICATION, MIGRATIONS, TABLES, VERSION
+import msgspec
+
+from tribo.ledger.database import NoRoom
+from tribo.ledger.tables import APPLICATION, KEYS, MIGRATIONS, OLDEST, SERIALS, TABLES, TRIGGERS, VERSION
 from tribo_schemas.config import BadConfig
 
 DATABASE = "ledger.db"
@@ -21,6 +28,7 @@ LOCK = "ledger.lock"
 CHECKED_UP_TO_BYTES = 256 << 20
 """Up to this size the whole file is checked when it is opened; beyond, only its head: a check reads all of it."""
 CACHE_KIB = 65536
+_json = msgspec.json.Encoder().encode
 
 
 def database(folder: str | Path) -> Path:
@@ -46,8 +54,168 @@ def lock(path: Path) -> int:
     return file
 
 
-def writer(path: Path) -> sqlite3.Connection:
-    """The writing connection, on tables of this version. Raises BadConfig: no SQLite file, damaged, another program's, or newer."""
+class SqliteDatabase:
+    """A connection, and the statements in SQLite's own words."""
+
+    shared = False
+    """Whether others write to the same ledger: then nothing is believed from memory without a look."""
+    for_update = ""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock_file: int | None = None) -> None:
+        self.path = path
+        self.connection = connection
+        self._lock = lock_file
+        self._width: dict[str, int] = {}
+        self._next_history = 0
+
+    @classmethod
+    def writing(cls, folder: str | Path) -> SqliteDatabase:
+        """The writing connection, on tables of this version. Raises BadConfig: another process writes, no SQLite file, damaged,
+        another program's, or newer."""
+        path = database(folder)
+        held = lock(path)
+        try:
+            return cls(path, _writer(path), held)
+        except BaseException:
+            os.close(held)
+            raise
+
+    @classmethod
+    def reading(cls, folder: str | Path) -> SqliteDatabase:
+        """A connection that can only read. Raises BadConfig if there is no ledger of this version."""
+        path = database(folder)
+        return cls(path, _reader(path))
+
+    def close(self) -> None:
+        """Close the database and let the lock go."""
+        self.connection.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    # -- a transaction ----------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Begin to write."""
+        self.connection.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """When this returns, it is on disk."""
+        self.connection.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Drop what was written since `begin`."""
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Say in the ledger's words what went wrong: NoRoom. What else SQLite raises, nobody can go on from."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if is_full(error):
+                raise NoRoom("the disk is full") from error
+            raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Several looks at one state."""
+        self.connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self.connection.execute("COMMIT")
+
+    # -- statements -------------------------------------------------------------------------------------------------
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Every row of a query."""
+        return self.connection.execute(_spoken(sql), _plain(parameters)).fetchall()
+
+    def stream(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query, as they are read."""
+        return self.connection.execute(_spoken(sql), _plain(parameters))
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Run a statement; returns how many rows it changed."""
+        return self.connection.execute(_spoken(sql), _plain(parameters)).rowcount
+
+    def run_many(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Run a statement for each row of values."""
+        if rows:
+            self.connection.executemany(sql, rows)
+
+    def add(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Add new rows; a number that the database gives is left out of them."""
+        if rows:
+            columns = self._columns(table)
+            self.connection.executemany(
+                f"INSERT INTO {table} VALUES ({'NULL,' if table in SERIALS else ''}{_marks(columns - (table in SERIALS))})", rows
+            )
+
+    def put(self, table: str, rows: Sequence[tuple[Any, ...]], change: str | None = None) -> None:
+        """Write rows by their keys, over what stands; `change` is what to do then instead (DO UPDATE …)."""
+        if not rows:
+            return
+        marks = _marks(self._columns(table))
+        if change is None:
+            self.connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)
+        else:
+            keys = ", ".join(KEYS[table])
+            self.connection.executemany(f"INSERT INTO {table} VALUES ({marks}) ON CONFLICT ({keys}) {change}", rows)
+
+    def claim(self, table: str, rows: Sequence[tuple[Any, ...]]) -> set[Any]:
+        """Add rows whose first column is the key, unless another writer was first; returns the keys of these. Here there is no other."""
+        self.put(table, rows)
+        return set()
+
+    def remove(self, table: str, keys: Sequence[tuple[Any, ...]]) -> None:
+        """Remove rows by their keys."""
+        if keys:
+            self.connection.executemany(f"DELETE FROM {table} WHERE {' AND '.join(f'{name} = ?' for name in KEYS[table])}", keys)
+
+    def new_history(self) -> int:
+        """A number that no history has."""
+        if not self._next_history:
+            ((self._next_history,),) = self.rows("SELECT coalesce(max(history), 0) + 1 FROM histories")
+        self._next_history += 1
+        return self._next_history - 1
+
+    def forget(self) -> None:
+        """A transaction was dropped: know nothing from before."""
+        self._next_history = 0
+
+    def bytes_used(self) -> int:
+        """How large the database is."""
+        ((pages,),) = self.rows("PRAGMA page_count")
+        ((page,),) = self.rows("PRAGMA page_size")
+        return int(pages) * int(page)
+
+    def _columns(self, table: str) -> int:
+        if table not in self._width:
+            self._width[table] = len(self.rows(f"PRAGMA table_info({table})"))
+        return self._width[table]
+
+
+@lru_cache(512)
+def _spoken(sql: str) -> str:
+    return sql.replace("IN (?*)", "IN (SELECT value FROM json_each(?))")
+
+
+@lru_cache(64)
+def _marks(count: int) -> str:
+    return ",".join("?" * count)
+
+
+def _plain(parameters: Sequence[Any]) -> Sequence[Any]:
+    for value in parameters:
+        if type(value) is list:
+            return [_json(value).decode() if type(value) is list else value for value in parameters]
+    return parameters
+
+
+def _writer(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
     try:
@@ -78,6 +246,13 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
             raise BadConfig(f"{path}: is damaged ({verdict}); restore it from a backup, or move it away and import anew")
 
 
+def _in_sqlite(script: str) -> str:
+    return (
+        script.replace("SERIAL", "INTEGER PRIMARY KEY").replace("NUMBER NOT NULL PRIMARY KEY", "INTEGER PRIMARY KEY")
+        .replace("NUMBER", "INTEGER").replace("CLUSTERED", "WITHOUT ROWID")
+    )  # fmt: skip
+
+
 def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -91,14 +266,17 @@ def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
         )
     if version == VERSION:
         return
-    script = TABLES if not tables else "".join(MIGRATIONS[step] for step in range(version, VERSION))
+    if tables and version < OLDEST:
+        raise BadConfig(f"{path}: was written by a tribo before its first release; move it away and import anew")
+    script = TABLES + TRIGGERS["sqlite"] if not tables else "".join(MIGRATIONS[step] for step in range(version, VERSION))
+    with suppress(sqlite3.OperationalError):
+        connection.execute("ROLLBACK")
     connection.executescript(
-        f"BEGIN IMMEDIATE;{script}\nPRAGMA application_id={APPLICATION};PRAGMA user_version={VERSION};COMMIT;"
+        f"BEGIN IMMEDIATE;{_in_sqlite(script)}\nPRAGMA application_id={APPLICATION};PRAGMA user_version={VERSION};COMMIT;"
     )
 
 
-def reader(path: Path) -> sqlite3.Connection:
-    """A connection that can only read. Raises BadConfig if there is no ledger of this version."""
+def _reader(path: Path) -> sqlite3.Connection:
     if not path.exists():
         raise BadConfig(f"{path}: there is no ledger yet; begin with `tribo run` or `tribo import`")
     connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)

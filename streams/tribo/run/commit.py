@@ -14,9 +14,9 @@ import time
 from bisect import bisect_left
 from collections import deque
 from concurrent.futures import Future
+from contextlib import suppress
 
-from tribo.ledger.ledger import Ledger, Outcome
-from tribo.ledger.sqlite import is_full
+from tribo.ledger.ledger import Ledger, NoRoom, Outcome, Unreachable
 from tribo.measure.standards import Standards
 from tribo.run.clock import Heard, ReceiveClock
 from tribo.run.delivery import Broken, Busy, Delivery, Full
@@ -134,16 +134,16 @@ class Committer:
     def _commit(self, taken: list[Delivery]) -> None:
         try:
             self._write(taken)
-        except sqlite3.Error as error:
-            if not is_full(error):
-                for delivery in taken:
-                    delivery.done.set_exception(Broken())
-                raise
+        except (NoRoom, Unreachable) as error:
             if not self.full:
-                log.error("the disk is full: what comes is answered 503 until there is room")
+                log.error("%s: what comes is answered 503 until that is over", error)
             self.full = True
             for delivery in taken:
                 delivery.done.set_exception(Full())
+        except sqlite3.Error:
+            for delivery in taken:
+                delivery.done.set_exception(Broken())
+            raise
         except Exception as error:
             if len(taken) > 1:
                 for delivery in taken:
@@ -209,15 +209,10 @@ class Committer:
             if not woken:
                 self._nothing_due_at = time.monotonic()
             return woken
-        except sqlite3.Error as error:
-            if not is_full(error):
-                raise
+        except (NoRoom, Unreachable):
             self.full = True
             return 0
 
     def _expire(self) -> None:
-        try:
+        with suppress(NoRoom, Unreachable):
             self.ledger.expire(self.clock.now(), self._raw_ms, self._rejects_ms)
-        except sqlite3.Error as error:
-            if not is_full(error):
-                raise

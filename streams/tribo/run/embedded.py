@@ -42,9 +42,9 @@ def standards_of(path: Path | None) -> tuple[Standards, str]:
 def application(committer: Committer, settings: Settings, senders: Senders | None = None) -> web.Application:
     """All routes of the process."""
     app = ingest_application(committer, settings.token, senders or Senders(settings.sources))
-    path = committer.ledger.path
+    where = committer.ledger.where
     for routes in _shown_routes(committer):
-        app.add_routes(routes(lambda: Reader(path), committer.standards, settings))
+        app.add_routes(routes(lambda: Reader(where), committer.standards, settings))
     return app
 
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tribo.ledger.database import Where
 from tribo.ledger.ledger import Ledger, Reader
 from tribo.measure.advance import Frontier
 from tribo.run.embedded import standards_of
@@ -22,7 +23,7 @@ KEPT_AT_ONCE = 5_000
 
 
 def import_files(
-    data: Path, inputs: list[str], source: str | None = None, standards: Path | None = None, until: int | None = None
+    data: Where, inputs: list[str], source: str | None = None, standards: Path | None = None, until: int | None = None
 ) -> dict[str, Any]:
     """Import files (or '-') through a mapping, or as canonical events, and return a summary.
 
@@ -71,13 +72,13 @@ def import_files(
         ledger.close()
 
 
-def list_rejects(data: Path, limit: int = 50, source: str | None = None) -> list[dict[str, Any]]:
+def list_rejects(data: Where, limit: int = 50, source: str | None = None) -> list[dict[str, Any]]:
     """The records refused last, newest first. Raises BadConfig if there is no ledger."""
     with Reader(data) as reader:
         return reader.rejects(limit, source)
 
 
-def refold(data: Path, item: str | None = None, standards: Path | None = None, everything: bool = False) -> tuple[int, int]:
+def refold(data: Where, item: str | None = None, standards: Path | None = None, everything: bool = False) -> tuple[int, int]:
     """Fold anew: the history of `item`, everything, or (default) what was set aside. Returns (folded, of them still crashing).
 
     Time is what the receive clock says, and no source is waited for. Raises BadConfig: another process writes; no such item.

@@ -77,8 +77,8 @@ class Settings(BaseModel):
     """Settings of the embedded run. Environment: TRIBO_ and the name in capitals, e.g. TRIBO_PORT; `follow` there is paths with `:`."""
 
     model_config = ConfigDict(extra="forbid")
-    data: Path = Path("tribo-data")
-    """The folder of the ledger."""
+    data: str | Path = "tribo-data"
+    """The ledger: a folder, or a postgresql:// URL."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8321
     token: Annotated[str, Field(min_length=16)] | None = None

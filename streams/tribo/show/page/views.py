@@ -75,7 +75,7 @@ def page_routes(
         return {
             "board": scoreboard(standards, reader.tallies()),
             "risks": reader.at_risk(25),
-            "journeys": reader.journeys("friction", 25),
+            "journeys": reader.journeys(25),
             "sources": reader.sources(),
             "size": reader.size(),
             "now": now(),
