@@ -205,6 +205,12 @@ class Ledger:
         self._recall()
         return self._offset
 
+    @property
+    def counters(self) -> dict[str, list[int]]:
+        """This partition's counters: (found, withdrawn) by key, not to be changed."""
+        self._recall()
+        return self._counters
+
     def _all_hubs(self) -> frozenset[str]:
         return frozenset(name for (name,) in self.db.rows("SELECT name FROM hubs"))
 
