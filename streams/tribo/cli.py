@@ -34,7 +34,7 @@ def measure(
     source: Annotated[str | None, typer.Option(help="a mapping: its name or its file; without, the input is canonical events")] = None,
     standards: Annotated[Path | None, typer.Option(help="the standards file")] = None,
     until: Annotated[str | None, typer.Option(help="where the clock ends, RFC 3339; default: the time of the last event")] = None,
-    plain_customers: Annotated[bool, typer.Option("--plain-customers", help="write customers as they are, not as pseudonyms")] = False,
+    plain_customers: Annotated[bool, typer.Option("--plain-customers", help="no pseudonyms: customers as they are")] = False,
 ) -> None:
     """Measure files in one go: journeys, findings, standards, rejects and a summary."""
     began = time.perf_counter()
@@ -49,9 +49,14 @@ def measure(
         from tribo_schemas.standard import load_standards
 
         rules = load_standards(standards)
-    summary = run(
-        reading(inputs, source), compile_standards(rules), now, out, None if plain_customers else key_of_environment(), began
-    )
+    mapping = None
+    if source is not None:
+        from tribo.wire.mapping import Mapping
+
+        mapping = Mapping.load(source)
+    key = None if plain_customers else key_of_environment()
+    personal = () if mapping is None else mapping.personal
+    summary = run(reading(inputs, mapping), compile_standards(rules), now, out, key, began, personal)
     events = summary["events"]
     sys.stderr.write(
         f"{summary['records']} records, {events['applied']} events applied, {summary['rejected']} rejected: "
@@ -107,13 +112,17 @@ def import_(
 def explain(
     item: Annotated[str, typer.Argument(help="an item, kind:id, such as order:1001")],
     data: Annotated[str, typer.Option(envvar="TRIBO_DATA", help=LEDGER)] = "tribo-data",
+    settings: Annotated[Path | None, typer.Option(help="the settings file, whose mappings say which items name a person")] = None,
 ) -> None:
     """Tell the story of the journey that an item belongs to, with the evidence of each finding."""
     from tribo.ledger.reader import Reader
+    from tribo.run.settings import load_settings
     from tribo.show.explain import explain as story
+    from tribo.wire.mapping import Mapping
 
+    personal = {kind for name in load_settings(settings).mappings() for kind in Mapping.load(name).personal}
     with Reader(data) as reader:
-        lines = story(reader, item)
+        lines = story(reader, item, personal)
     if not lines:
         sys.stderr.write(f"tribo: {item}: nobody has told of this item; write kind:id, as the events do\n")
         raise typer.Exit(1)

@@ -16,10 +16,10 @@ Refuse = Callable[[dict[str, Any]], None]
 NUMBERS: dict[str, Callable[[str], Any]] = {"score": float, "scale": float, "sequence": int}
 
 
-def reading(inputs: list[str], source: str | None) -> Reader:
+def reading(inputs: list[str], source: str | Mapping | None) -> Reader:
     """A reader of all inputs, through the mapping `source` where one is named. Raises BadConfig for what can't be read."""
     if source is not None:
-        mapping = Mapping.load(source)
+        mapping = Mapping.load(source) if isinstance(source, str) else source
         return lambda take, refuse: mapping.feed(inputs, take, refuse)
     forms = {name: form_of(name) for name in inputs}
 

@@ -6,7 +6,8 @@ import gc
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tribo.measure.advance import Frontier, fold
 from tribo.measure.score import scoreboard
 from tribo.measure.standards import Standards
 from tribo.measure.whole import Input, happened, histories
-from tribo.pseudonym import pseudonym
+from tribo.pseudonym import Names
 from tribo_schemas.event import Event
 from tribo_schemas.finding import Finding
 from tribo_schemas.journey import JourneyRow
@@ -49,12 +50,18 @@ def measure_events(
 
 
 def measure(
-    read: Reader, standards: Standards, until: int | None, out: Path, key: bytes | None, began: float | None = None
+    read: Reader,
+    standards: Standards,
+    until: int | None,
+    out: Path,
+    key: bytes | None,
+    began: float | None = None,
+    personal: Collection[str] = (),
 ) -> dict[str, Any]:
     """Read everything, measure it, write the five files into `out`, and return the summary.
 
     `read(take, reject)` hands over each event and each rejected record's row and returns how many records it read.
-    `key` makes customers' pseudonyms; None writes customers as they are.
+    `key` makes the pseudonyms of customers, and of items of the kinds that are `personal`; None writes them as they are.
     """
     began = time.perf_counter() if began is None else began
     gc.disable()  # events and states hold no cycles, and a collection would walk all of them again and again
@@ -65,8 +72,9 @@ def measure(
     _, retracted = happened(events)
     rows, findings, tally = measure_events(events, standards, until)
     out.mkdir(parents=True, exist_ok=True)
-    _write_lines(out / "journeys.jsonl", (_journey(row, key) for row in rows))
-    _write_lines(out / "findings.jsonl", (finding.row() for finding in findings))
+    names = Names(key, personal)
+    _write_lines(out / "journeys.jsonl", sorted((names.row(row.row()) for row in rows), key=itemgetter("journey")))
+    _write_lines(out / "findings.jsonl", sorted((names.row(finding.row()) for finding in findings), key=itemgetter("id")))
     _write_lines(out / "rejects.jsonl", rejects)
     (out / "standards.json").write_text(json.dumps(scoreboard(standards, tally), indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     seconds = time.perf_counter() - began
@@ -88,13 +96,6 @@ def measure(
     (out / "summary.json").write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n")
     gc.enable()
     return summary
-
-
-def _journey(row: JourneyRow, key: bytes | None) -> dict[str, Any]:
-    fields = row.row()
-    if row.customer is not None and key is not None:
-        fields["customer"] = pseudonym(row.customer, key)
-    return fields
 
 
 def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:

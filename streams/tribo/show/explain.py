@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from tribo.ledger.reader import Reader, Story, Told
-from tribo.pseudonym import key_of_environment, pseudonym
+from tribo.pseudonym import Names, key_of_environment
 from tribo.show.words import last_revisions, span
 from tribo_schemas.event import Event, stamp
 
 BESIDE = ("team", "owner", "by", "channel", "topic", "promise", "about", "retracts", "standard", "score", "scale")
 
 
-def explain(reader: Reader, item: str) -> list[str]:
-    """The story of the journey that `item` belongs to, a line each; empty if nobody knows the item."""
+def explain(reader: Reader, item: str, personal: Collection[str] = ()) -> list[str]:
+    """The story of the journey that `item` belongs to, a line each; empty if nobody knows the item.
+
+    Items of the kinds that are `personal` are shown as pseudonyms."""
     story = reader.journey(item)
-    return [] if story is None else lines(story, key_of_environment())
+    if story is None:
+        return []
+    names = Names(key_of_environment(), personal)
+    return [names.text(line, story.row.items) for line in lines(story, names)]
 
 
-def lines(story: Story, key: bytes | None) -> list[str]:
-    """The story's lines in the order in which things happened. `key` makes the customer's pseudonym; None shows them as they are."""
+def lines(story: Story, names: Names) -> list[str]:
+    """The story's lines in the order in which things happened, the customer as `names` says."""
     row = story.row
-    customer = "nobody knows whose" if row.customer is None else row.customer if key is None else pseudonym(row.customer, key)
+    customer = names.customer(row.customer) or "nobody knows whose"
     told = [
         f"journey {row.journey} ({row.status}) of {customer}: {len(row.items)} items, {row.events} events, "
         f"friction {row.friction}, delight {row.delight}",

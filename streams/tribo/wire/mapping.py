@@ -719,6 +719,15 @@ def _paths_of(rule: Rule) -> Iterator[str]:
             yield rule.on.raised
 
 
+def brought_by(mappings: Iterable[Mapping]) -> dict[str, tuple[str, ...]]:
+    """By promise, the sources whose mappings say that they bring its evidence: what it waits on, beside the source that made it."""
+    found: dict[str, set[str]] = {}
+    for mapping in mappings:
+        for promise in mapping.brings:
+            found.setdefault(promise, set()).add(mapping.source)
+    return {promise: tuple(sorted(sources)) for promise, sources in sorted(found.items())}
+
+
 def packaged() -> list[str]:
     """The names of the mappings that come with Tribo."""
     return sorted(path.stem for path in PACKAGED.glob("*.yaml"))
