@@ -1,6 +1,6 @@
 """Real servers for the tests: installed from Debian where that may be done, said loudly where they are missing.
 
-`python tests/servers.py` installs: promtool (package `prometheus`), which checks what /metrics says, PostgreSQL, and Java with
+`python tests/servers.py` installs: promtool (package `prometheus`), which checks what /metrics says, npm for AsyncAPI's parser, PostgreSQL, and Java with
 Maven, by which Kafka is fetched (broker.py). Tests start what they need through the fixtures in conftest.py, on free ports, and end it. TRIBO_TEST_POSTGRES names a server to
 use instead (postgresql://…, a role that may create databases).
 """
@@ -23,6 +23,32 @@ import psycopg
 from broker import fetch_jars, free_port
 
 READY_WITHIN_SECONDS = 60
+ASYNCAPI = Path(__file__).parent.parent / ".cache" / "asyncapi"
+"""Where AsyncAPI's own parser is kept."""
+PARSER = "@asyncapi/parser@3.6.6"
+CHECK = """
+import { Parser, fromFile } from '@asyncapi/parser'
+const { document, diagnostics } = await fromFile(new Parser(), process.argv[2]).parse()
+const wrong = diagnostics.filter(one => one.severity < 2)
+for (const one of wrong) console.log(one.code, one.path.join('.'), one.message)
+if (document) console.log(`valid ${document.version()}, ${document.operations().all().length} operations`)
+process.exit(document && !wrong.length ? 0 : 1)
+"""
+
+
+def install_asyncapi() -> str | None:
+    """Have the AsyncAPI parser at hand; why it isn't, or None."""
+    if not (ASYNCAPI / "node_modules" / "@asyncapi" / "parser" / "package.json").exists():
+        if shutil.which("npm") is None:
+            return "install the package `npm`"
+        ASYNCAPI.mkdir(parents=True, exist_ok=True)
+        command = ["npm", "install", "--prefix", str(ASYNCAPI), "--no-audit", "--no-fund", "--silent", "--ignore-scripts", PARSER]
+        try:
+            subprocess.run(command, check=True, capture_output=True, timeout=300)
+        except (OSError, subprocess.SubprocessError) as error:
+            return f"npm can't install it ({type(error).__name__})"
+    (ASYNCAPI / "check.mjs").write_text(CHECK)
+    return None
 
 
 def postgres_program(name: str) -> str | None:
@@ -33,7 +59,7 @@ def postgres_program(name: str) -> str | None:
 
 NEEDED = {
     "promtool": ("prometheus", shutil.which), "initdb": ("postgresql", postgres_program),
-    "java": ("default-jre-headless", shutil.which), "mvn": ("maven", shutil.which),
+    "java": ("default-jre-headless", shutil.which), "mvn": ("maven", shutil.which), "npm": ("npm", shutil.which),
 }  # fmt: skip
 
 
@@ -120,6 +146,9 @@ def main() -> None:
     for program, (package, find) in NEEDED.items():
         if not find(program):
             print(f"*** {program} is missing: its tests will be skipped. Install the package `{package}`. ***", file=sys.stderr)
+    wrong = install_asyncapi()
+    if wrong is not None:
+        print(f"*** no AsyncAPI parser: {wrong}. Its test will be skipped. ***", file=sys.stderr)
     wrong = fetch_jars()
     if wrong is not None:
         print(f"*** no Kafka: {wrong}. Its tests will be skipped. ***", file=sys.stderr)

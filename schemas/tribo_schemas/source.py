@@ -181,7 +181,7 @@ def _one_or_more(schema: dict[str, Any], least: int = 0) -> WithJsonSchema:
 
 
 SCALAR = {"type": ["string", "number", "boolean"]}
-TEMPLATE = SCALAR | {"minLength": 1, "maxLength": 1000}
+TEMPLATE = SCALAR | {"minLength": 1, "maxLength": 1000, "pattern": "^[^{}]*([{][^{}]+[}][^{}]*)*$"}
 PATH = {"type": "string", "minLength": 1, "maxLength": 300}
 Word = Annotated[str, BeforeValidator(as_text), WithJsonSchema(SCALAR)]
 Words = Annotated[list[Word], BeforeValidator(_a_list), Field(min_length=1), _one_or_more(SCALAR, 1)]

@@ -179,6 +179,15 @@ def check(
     sys.stderr.write("all is well\n")
 
 
+@app.command()
+def schemas(out: Annotated[Path, typer.Option(help="the folder for the files")] = Path("schemas/json")) -> None:
+    """Write what Tribo takes and gives as JSON Schema (editors complete YAML from it) and AsyncAPI."""
+    from tribo.run.contracts import write_schemas
+
+    for path in write_schemas(out):
+        sys.stdout.write(f"{path}\n")
+
+
 def _instant(option: str, text: str | None) -> int | None:
     from tribo_schemas.event import instant
 
