@@ -20,8 +20,9 @@ from tribo.measure.standards import compile_standards
 from tribo.run.measure import measure_events
 from tribo.show.explain import explain
 from tribo.wire.rejects import Raw, reject
-from tribo_schemas.config import BadConfig
+from tribo_schemas.config import BadConfig, parse_yaml
 from tribo_schemas.event import BadEvent, Event, event_of, stamp
+from tribo_schemas.standard import standards_of
 
 MINUTE, DAY = 60_000, 86_400_000
 BEGIN = 1_772_000_000_000
@@ -303,6 +304,63 @@ def test_a_full_disk_takes_nothing_and_goes_on_when_there_is_room(tmp_path: Path
     got, want = table(ledger), expected([opened(0), *batch], BEGIN + MINUTE)
     assert got[:2] == want[:2]
     ledger.close()
+
+
+RULES = compile_standards(
+    standards_of(parse_yaml(
+        b"standards:\n- {name: answer, says: We answer within an hour, clock: first_response, within: 1h, objective: 0.9}", "standards.yaml"
+    ))
+)  # fmt: skip
+
+
+def answered(number: int, minutes: int, time: int = BEGIN) -> list[Event]:
+    return [opened(number, time), opened(number, time + minutes * MINUTE, id=f"a{number}", fact="answered", team="desk", owner="x")]
+
+
+def test_an_import_moves_no_live_counter_and_judges_nobody_now(where: Where) -> None:
+    with contextlib.closing(Ledger.open(where)) as ledger, contextlib.closing(Reader(where)) as reader:
+        old = [event for number in range(20) for event in answered(number, 300, BEGIN + number * DAY)]
+        ledger.apply(old, Frontier(BEGIN, complete=True), RULES, historical=True, folded=False)
+        while ledger.fold_dirty(Frontier(BEGIN + 60 * DAY, complete=True), RULES, historical=True):
+            pass
+        missed = "standard|answer|missed"
+        assert reader.counters()[missed] == (20, 0)
+        assert not any(found or withdrawn for key, (found, withdrawn) in reader.live_counters().items())
+        assert reader.last_outcomes() == {}
+        now = BEGIN + 61 * DAY
+        ledger.apply([event for number in range(20, 32) for event in answered(number, 30, now)], Frontier(now + DAY, complete=True), RULES)
+        ledger.apply(answered(32, 90, now), Frontier(now + 2 * DAY, complete=True), RULES)
+        assert reader.live_counters()["standard|answer|met"] == (12, 0)
+        assert reader.live_counters()[missed] == (1, 0)
+        assert reader.counters()[missed] == (21, 0)
+        assert reader.last_outcomes() == {"answer": ["met"] * 9 + ["missed"]}
+        earlier = opened(32, now + 5 * MINUTE, id="b32", fact="answered", team="desk", owner="x")
+        assert ledger.apply([earlier], Frontier(now + 3 * DAY, complete=True), RULES) == ["late"]
+        assert reader.live_counters()[missed] == (1, 1)
+        assert reader.last_outcomes() == {"answer": ["met"] * 10}
+
+
+def test_a_merge_finds_and_withdraws_nothing_that_stays(ledger: Ledger) -> None:
+    for number in (1, 2):
+        ledger.apply([*answered(number, 90)], Frontier(BEGIN + DAY, complete=True), RULES)
+    link = opened(1, BEGIN + 2 * DAY, id="l1", fact="linked", customer="customer-2")
+    ledger.apply([link], Frontier(BEGIN + 2 * DAY, complete=True), RULES)
+    with Reader(ledger.where) as reader:
+        assert reader.counters()["standard|answer|missed"] == (2, 0)
+        assert [key for key, (_, withdrawn) in reader.counters().items() if key.startswith("finding|") and withdrawn] == []
+        assert reader.last_outcomes() == {"answer": ["missed", "missed"]}
+
+
+def test_a_ledger_of_an_earlier_version_is_brought_up_step_by_step(where: Where) -> None:
+    with contextlib.closing(Ledger.open(where)) as ledger:
+        ledger.apply(answered(1, 90), Frontier(BEGIN + DAY, complete=True), RULES)
+        for column in ("historical", "outcomes"):
+            ledger.db.run(f"ALTER TABLE partitions DROP COLUMN {column}")
+        ledger.db.run("PRAGMA user_version = 3" if isinstance(where, Path) else "UPDATE tribo_tables SET version = 3")
+    with contextlib.closing(Ledger.open(where)) as ledger, contextlib.closing(Reader(where)) as reader:
+        ledger.apply(answered(2, 90), Frontier(BEGIN + DAY, complete=True), RULES)
+        assert reader.live_counters()["standard|answer|missed"] == (2, 0)
+        assert reader.last_outcomes() == {"answer": ["missed"]}
 
 
 def test_a_lost_server_takes_nothing_and_is_found_again(postgres: str) -> None:

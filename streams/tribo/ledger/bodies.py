@@ -26,6 +26,7 @@ unpack_event = msgspec.msgpack.Decoder(_Event).decode
 unpack_finding = msgspec.msgpack.Decoder(_Finding).decode
 unpack_journey = msgspec.msgpack.Decoder(_JourneyRow).decode
 unpack_counters = msgspec.msgpack.Decoder(dict[str, list[int]]).decode
+unpack_outcomes = msgspec.msgpack.Decoder(dict[str, list[tuple[int, int]]]).decode
 unpack_deadlines = msgspec.msgpack.Decoder(dict[int, int]).decode
 _fields = msgspec.structs.astuple
 

@@ -21,7 +21,16 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from tribo.ledger.bodies import pack, pack_event, pack_struct, unpack_counters, unpack_deadlines, unpack_event, unpack_finding
+from tribo.ledger.bodies import (
+    pack,
+    pack_event,
+    pack_struct,
+    unpack_counters,
+    unpack_deadlines,
+    unpack_event,
+    unpack_finding,
+    unpack_outcomes,
+)
 from tribo.ledger.database import Database, NoRoom, Outpaced, Unreachable, Where, open_writing
 from tribo.ledger.reader import Reader, history_of
 from tribo.ledger.tables import TOUCHPOINT_BITS
@@ -47,6 +56,10 @@ MOST_NAMED_FUTURE = 1000
 """Sources with a number up to this are counted by name when they send from the future; a counter's name is kept for good."""
 FOLDED_AT_ONCE = 200
 """How many histories are read and folded whole at a time, to bound memory."""
+JUDGED = ("missed", "met")
+"""How an outcome of a standard is kept: its place here."""
+OUTCOMES_KEPT = 20
+"""Of each standard, in each partition: ten are shown, and some may be withdrawn."""
 AWAITED = b""
 """The body of an event that has not come yet, though a retraction of it has."""
 
@@ -107,9 +120,28 @@ class _Arrived(NamedTuple):
 class _Work:
     """What one transaction has to write."""
 
-    __slots__ = ("advanced", "deadlines_in", "deadlines_out", "findings", "gone", "histories", "journeys", "sources", "tally", "withdrawn")
+    __slots__ = (
+        "advanced",
+        "deadlines_in",
+        "deadlines_out",
+        "findings",
+        "found",
+        "gone",
+        "historical",
+        "histories",
+        "journeys",
+        "judged",
+        "netted",
+        "now",
+        "sources",
+        "unit",
+        "withdrawn",
+        "withdrew",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, historical: bool) -> None:
+        self.historical = historical
+        self.now = 0
         self.advanced: set[int] = set()
         self.histories: dict[int, _Held] = {}
         self.journeys: list[tuple[Any, ...]] = []
@@ -118,8 +150,29 @@ class _Work:
         self.withdrawn: list[tuple[Any, ...]] = []
         self.deadlines_in: list[tuple[int, int, int, int]] = []
         self.deadlines_out: list[tuple[int, int, int, int]] = []
-        self.tally: dict[str, int] = {}
+        self.found: dict[str, int] = {}
+        self.withdrew: dict[str, int] = {}
+        self.netted: dict[int, dict[str, int]] = {}
+        """Of what is folded whole: what it gives now less what it gave before. Histories that become one, or fall apart, are one unit."""
+        self.unit: dict[int, int] = {}
+        self.judged: list[tuple[str, int]] = []
         self.sources: set[str] = set()
+
+    def count(self, tally: Mapping[str, int]) -> None:
+        """Add what changed to the counters."""
+        for key, number in tally.items():
+            if number > 0:
+                self.found[key] = self.found.get(key, 0) + number
+            elif number:
+                self.withdrew[key] = self.withdrew.get(key, 0) - number
+            if key[:9] == "standard|":
+                self.judged.append((key, number))
+
+    def net(self, history: int, tally: Mapping[str, int], sign: int) -> None:
+        """Take what a history gives now (1), or gave before (-1), which is counted when both are known."""
+        net = self.netted.setdefault(self.unit.get(history, history), {})
+        for key, number in tally.items():
+            net[key] = net.get(key, 0) + sign * number
 
 
 class Ledger:
@@ -166,6 +219,8 @@ class Ledger:
         self._version = 0
         self._offset = 0
         self._counters: dict[str, list[int]] = {}
+        self._historical: dict[str, list[int]] = {}
+        self._outcomes: dict[str, list[tuple[int, int]]] = {}
         self._cache: dict[int, _Held] = {}
         self._locked: set[int] = set()
         self._names: dict[str, int] = {}
@@ -181,13 +236,17 @@ class Ledger:
             return
         db = self.db
         with db.translated():
-            rows = db.rows("SELECT version, next_offset, counters FROM partitions WHERE partition = ?", (self.partition,))
+            row = "SELECT version, next_offset, counters, historical, outcomes FROM partitions WHERE partition = ?"
+            rows = db.rows(row, (self.partition,))
             if not rows:
                 fresh = (self.partition, pack({}))
-                db.run("INSERT INTO partitions VALUES (?, 0, 0, ?) ON CONFLICT DO NOTHING", fresh)
-                rows = db.rows("SELECT version, next_offset, counters FROM partitions WHERE partition = ?", (self.partition,))
-            self._version, self._offset = rows[0][:2]
-            self._counters = unpack_counters(rows[0][2])
+                fields = "(partition, version, next_offset, counters)"
+                db.run(f"INSERT INTO partitions {fields} VALUES (?, 0, 0, ?) ON CONFLICT DO NOTHING", fresh)
+                rows = db.rows(row, (self.partition,))
+            self._version, self._offset, counters, historical, outcomes = rows[0]
+            self._counters = unpack_counters(counters)
+            self._historical = {} if historical is None else unpack_counters(historical)
+            self._outcomes = {} if outcomes is None else unpack_outcomes(outcomes)
             self._hubs = self._all_hubs()
             for number, name, watermark, heard_at, last_event_at, skew, *counts in db.rows(
                 "SELECT s.source, s.name, watermark, heard_at, last_event_at, skew, applied, duplicate, conflict, late, rejected "
@@ -228,7 +287,7 @@ class Ledger:
             self._forget()
 
     @contextmanager
-    def _transaction(self) -> Iterator[_Work]:
+    def _transaction(self, historical: bool = False) -> Iterator[_Work]:
         """All or nothing; on any error nothing was written and nothing is remembered. Raises Outpaced, NoRoom, Unreachable."""
         self._recall()
         db = self.db
@@ -238,7 +297,7 @@ class Ledger:
                     db.begin()
                 if db.shared:
                     self._alone()
-                work = _Work()
+                work = _Work(historical)
                 yield work
                 self._write(work)
                 if not self._rehearsing:
@@ -295,16 +354,34 @@ class Ledger:
             (partition, source.number, source.watermark, source.heard_at, source.last_event_at, source.skew, *source.counts.values())
             for source in map(self._sources.__getitem__, sorted(work.sources))
         ])  # fmt: skip
-        for key, change in work.tally.items():
-            if change:
-                pair = self._counters.setdefault(key, [0, 0])
-                pair[0 if change > 0 else 1] += abs(change)
+        self._count(work)
+        values = [self._offset, pack(self._counters)]
+        more = ""
+        if work.historical:
+            more = ", historical = ?"
+            values.append(pack(self._historical))
+        elif work.judged:
+            more = ", outcomes = ?"
+            values.append(pack(self._outcomes))
         moved = db.run(
-            "UPDATE partitions SET version = version + 1, next_offset = ?, counters = ? WHERE partition = ? AND version = ?",
-            (self._offset, pack(self._counters), partition, self._version),
+            f"UPDATE partitions SET version = version + 1, next_offset = ?, counters = ?{more} WHERE partition = ? AND version = ?",
+            (*values, partition, self._version),
         )
         if moved != 1:
             raise Outpaced("another writer moved this partition; its work stands, this one's was dropped")
+
+    def _count(self, work: _Work) -> None:
+        """Let the counters rise. What is historical is noted a second time, and judges nobody now."""
+        for net in work.netted.values():
+            work.count(net)
+        for counters in (self._counters, self._historical) if work.historical else (self._counters,):
+            for place, changes in enumerate((work.found, work.withdrew)):
+                for key, change in changes.items():
+                    counters.setdefault(key, [0, 0])[place] += change
+        for key, number in work.judged if not work.historical else ():
+            name, _, outcome = key[9:].rpartition("|")
+            if outcome in JUDGED and number:
+                _judge(self._outcomes.setdefault(name, []), JUDGED.index(outcome), number, work.now)
 
     def texts(self, name: str) -> list[str]:
         """Each version of a setting's text that was ever remembered, the last one last."""
@@ -355,7 +432,8 @@ class Ledger:
         and their histories marked, for `fold_dirty`. Raises NoRoom, Unreachable and Outpaced; then nothing was taken.
         """
         received_at = frontier.now if received_at is None else received_at
-        with self._transaction() as work:
+        with self._transaction(historical) as work:
+            work.now = frontier.now
             outcomes: list[Outcome] = ["applied"] * len(batch)
             self._heard(batch, frontier, received_at, work)
             refused = self._refused(rejects, work)
@@ -411,7 +489,7 @@ class Ledger:
             source.counts["rejected"] += 1
             work.sources.add(name)
             if reject.reason.startswith(FUTURE) and source.number <= MOST_NAMED_FUTURE:
-                work.tally[f"future|{name}"] = work.tally.get(f"future|{name}", 0) + 1
+                work.count({f"future|{name}": 1})
             payload, encoding = reject.payload, reject.encoding
             if "\0" in payload:  # no database keeps it in text
                 payload, encoding = base64.b64encode(payload.encode()).decode("ascii"), "base64"
@@ -692,8 +770,7 @@ class Ledger:
                 for journey, revision in db.rows("SELECT journey, revision FROM journeys WHERE history = ?", (gone,)):
                     work.gone.append((gone, journey, revision + 1))
             if held.state is not None:
-                for key, number in held.state.tally.items():
-                    work.tally[key] = work.tally.get(key, 0) - number
+                work.net(into, held.state.tally, -1)
             work.deadlines_out += [(held.partition, waits_on, at, gone) for waits_on, at in held.deadlines.items()]
             held.state, held.deadlines, held.dirty, held.set_aside = None, {}, False, False
             work.histories[gone] = held
@@ -789,8 +866,7 @@ class Ledger:
         self, held: _Held, step: Step, standing: list[str], rows: list[str], frontier: Frontier, historical: bool, work: _Work
     ) -> None:
         if held.state is not None:
-            for key, number in held.state.tally.items():
-                work.tally[key] = work.tally.get(key, 0) - number
+            work.net(held.id, held.state.tally, -1)
         found = {finding.id for finding in step.found}
         step.withdrawn = [identifier for identifier in standing if identifier not in found]
         if held.id in work.advanced:
@@ -820,9 +896,10 @@ class Ledger:
             ))  # fmt: skip
         for identifier in step.withdrawn:
             work.withdrawn.append((now, int(historical), self.partition, changed, history, identifier))
-        tally = work.tally
-        for key, number in step.tally.items():
-            tally[key] = tally.get(key, 0) + number
+        if step.whole:
+            work.net(history, step.tally, 1)
+        else:
+            work.count(step.tally)
         self._wake(held, step.deadlines, now, work)
 
     def _wake(self, held: _Held, deadlines: Mapping[str, int], now: int, work: _Work) -> None:
@@ -857,9 +934,9 @@ class Ledger:
         held.crashes += 1
         held.dirty = True
         held.set_aside = held.crashes >= MOST_CRASHES
-        work.tally["crash"] = work.tally.get("crash", 0) + 1
+        work.count({"crash": 1})
         if held.set_aside:
-            work.tally["set_aside"] = work.tally.get("set_aside", 0) + 1
+            work.count({"set_aside": 1})
             work.deadlines_out += [(held.partition, waits_on, at, held.id) for waits_on, at in held.deadlines.items()]
             held.deadlines = {}
         else:
@@ -897,6 +974,7 @@ class Ledger:
                 history = self.db.new_history()
                 self._cache[history] = _Held(history, self.partition)
                 self._cache[history].version = held.version
+                work.unit[history] = work.unit.get(held.id, held.id)
                 moved_events = {(events[index].source, events[index].id) for index in members}
                 moved_events |= {(events[index].source, events[index].retracts or "") for index in members if events[index].retracts}
                 self.db.run_many(
@@ -918,8 +996,7 @@ class Ledger:
     def _took_whole_of_nothing(self, held: _Held, work: _Work) -> None:
         """Take off what the history gave to the counters, before its parts give it anew."""
         if held.state is not None:
-            for key, number in held.state.tally.items():
-                work.tally[key] = work.tally.get(key, 0) - number
+            work.net(held.id, held.state.tally, -1)
         held.state = None
         self._undraft(held, work)
 
@@ -964,7 +1041,8 @@ class Ledger:
                         cursor = None
                 swept[name] = (mode, cursor)
         if due:
-            with self._transaction() as work:
+            with self._transaction(historical) as work:
+                work.now = now
                 self._load(set(due))
                 # others may have taken a history over since
                 mine = [history for history in due if self._cache[history].into is None and self._cache[history].partition == partition]
@@ -983,7 +1061,8 @@ class Ledger:
         if not rows:
             return 0
         dirty = {history for (history,) in rows}
-        with self._transaction() as work:
+        with self._transaction(historical) as work:
+            work.now = frontier.now
             self._load(dirty)
             self._before = {}
             self._fold_whole({history for history in dirty if self._cache[history].into is None}, frontier, standards, historical, work)
@@ -996,6 +1075,7 @@ class Ledger:
         mended = 0
         for history in histories:
             with self._transaction() as work:
+                work.now = frontier.now
                 self._load({history})
                 history = self._now(history)
                 held = self._cache[history]
@@ -1003,7 +1083,7 @@ class Ledger:
                 self._before = {}
                 self._fold_whole({history}, frontier, standards, False, work)
                 if was:
-                    work.tally["set_aside"] = work.tally.get("set_aside", 0) - 1
+                    work.count({"set_aside": -1})
                 mended += not held.dirty
         return mended
 
@@ -1063,6 +1143,18 @@ FOUND_AGAIN = (
     "WHERE findings.status <> 0 OR findings.body <> excluded.body"
 )
 """A finding that stands as it was keeps its revision."""
+
+
+def _judge(outcomes: list[tuple[int, int]], outcome: int, number: int, now: int) -> None:
+    """Note outcomes of a standard, or take the latest such back; the last ones stay."""
+    if number > 0:
+        outcomes += [(now, outcome)] * min(number, OUTCOMES_KEPT)
+        del outcomes[:-OUTCOMES_KEPT]
+        return
+    for place in range(len(outcomes) - 1, -1, -1):
+        if number and outcomes[place][1] == outcome:
+            del outcomes[place]
+            number += 1
 
 
 def _event_name(source: str, identifier: str) -> str:

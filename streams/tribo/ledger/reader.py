@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from tribo.ledger.bodies import unpack_counters, unpack_event, unpack_finding, unpack_journey
+from tribo.ledger.bodies import unpack_counters, unpack_event, unpack_finding, unpack_journey, unpack_outcomes
 from tribo.ledger.database import Database, Where, open_reading
 from tribo.ledger.tables import STATUSES
 from tribo.measure.advance import decode_history
@@ -19,6 +19,7 @@ from tribo_schemas.finding import Finding
 from tribo_schemas.journey import JourneyRow
 
 MOST_ROWS = 1000
+OUTCOMES_SHOWN = 10
 
 
 class Told(msgspec.Struct):
@@ -75,6 +76,28 @@ class Reader:
                 before = total.get(key, (0, 0))
                 total[key] = (before[0] + found, before[1] + withdrawn)
         return total
+
+    def live_counters(self) -> dict[str, tuple[int, int]]:
+        """As `counters`, without what came with an import: these may page somebody. Every counter is here, if only as (0, 0)."""
+        total = self.counters()
+        for (body,) in self.db.rows("SELECT historical FROM partitions WHERE historical IS NOT NULL"):
+            for key, (found, withdrawn) in unpack_counters(body).items():
+                before = total[key]
+                total[key] = (before[0] - found, before[1] - withdrawn)
+        return total
+
+    def last_outcomes(self) -> dict[str, list[str]]:
+        """The last ten judged occasions of each standard ('met' or 'missed'), the latest last, over all partitions. Imports judge nobody
+        now; an occasion that was withdrawn is not among them."""
+        by_standard: dict[str, list[tuple[int, int]]] = {}
+        for (body,) in self.db.rows("SELECT outcomes FROM partitions WHERE outcomes IS NOT NULL ORDER BY partition"):
+            for name, outcomes in unpack_outcomes(body).items():
+                by_standard.setdefault(name, []).extend(outcomes)
+        return {
+            name: [("missed", "met")[outcome] for _, outcome in sorted(outcomes, key=lambda one: one[0])[-OUTCOMES_SHOWN:]]
+            for name, outcomes in by_standard.items()
+            if outcomes
+        }
 
     def tallies(self) -> dict[str, int]:
         """Each counter's found − withdrawn: how things stand."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -248,7 +249,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
 
 def _in_sqlite(script: str) -> str:
     return (
-        script.replace("SERIAL", "INTEGER PRIMARY KEY").replace("NUMBER NOT NULL PRIMARY KEY", "INTEGER PRIMARY KEY")
+        re.sub(r" *--.*", "", script).replace("SERIAL", "INTEGER PRIMARY KEY").replace("NUMBER NOT NULL PRIMARY KEY", "INTEGER PRIMARY KEY")
         .replace("NUMBER", "INTEGER").replace("CLUSTERED", "WITHOUT ROWID")
     )  # fmt: skip
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 APPLICATION = 0x5472696F
 """What SQLite's header says whose file this is; on PostgreSQL, what workers that make the tables lock."""
-VERSION = 3
+VERSION = 4
 
 FOUND, WITHDRAWN = 0, 1
 STATUSES = ("found", "withdrawn")
@@ -145,7 +145,9 @@ CREATE TABLE partitions (
   partition NUMBER NOT NULL PRIMARY KEY,
   version NUMBER NOT NULL,                -- every transaction moves it from what it read to the next
   next_offset NUMBER NOT NULL,
-  counters BLOB NOT NULL                  -- {key: [found, withdrawn]}; both only rise
+  counters BLOB NOT NULL,                 -- {key: [found, withdrawn]}; both only rise
+  historical BLOB,                        -- the same, of imports alone: part of `counters`
+  outcomes BLOB                           -- {standard: [[at, 0 missed or 1 met]]}, the latest last; not of imports
 );
 CREATE TABLE inputs (                     -- files that are followed
   name TEXT NOT NULL PRIMARY KEY,
@@ -237,7 +239,9 @@ ALTER TABLE partitions SET (fillfactor = 50);
 HISTORIES_AT_ONCE = 1000
 """The increment of `history_numbers`: how many numbers a worker takes at a time."""
 
-MIGRATIONS: dict[int, str] = {}
+MIGRATIONS: dict[int, str] = {
+    3: "ALTER TABLE partitions ADD COLUMN historical BLOB; ALTER TABLE partitions ADD COLUMN outcomes BLOB;",
+}
 """Statements that lead from a version to the next, for both databases."""
 OLDEST = 3
 """Earlier ones were never released: they are refused."""
