@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench deploy clean
 
 .venv/stamp: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -23,6 +23,10 @@ lint: .venv/stamp
 
 bench: .venv/stamp
 	$(BIN)/python tests/bench.py
+
+# what stands in deploy/ and is made from the demo's standards file
+deploy: .venv/stamp
+	$(BIN)/tribo rules --standards streams/tribo/run/demo_standards.yaml --out deploy/prometheus --alertmanager deploy/alertmanager/alertmanager.yml
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

@@ -1,7 +1,7 @@
 """Real servers for the tests: installed from Debian where that may be done, said loudly where they are missing.
 
-`python tests/servers.py` installs: promtool (package `prometheus`), which checks what /metrics says, npm for AsyncAPI's parser, PostgreSQL, and Java with
-Maven, by which Kafka is fetched (broker.py). Tests start what they need through the fixtures in conftest.py, on free ports, and end it. TRIBO_TEST_POSTGRES names a server to
+`python tests/servers.py` installs: Prometheus and Alertmanager, whose tools check what /metrics and the rules say, npm for AsyncAPI's parser,
+PostgreSQL, and Java with Maven, by which Kafka is fetched (broker.py). Tests start what they need through the fixtures in conftest.py, on free ports, and end it. TRIBO_TEST_POSTGRES names a server to
 use instead (postgresql://…, a role that may create databases).
 """
 
@@ -58,7 +58,8 @@ def postgres_program(name: str) -> str | None:
 
 
 NEEDED = {
-    "promtool": ("prometheus", shutil.which), "initdb": ("postgresql", postgres_program),
+    "promtool": ("prometheus", shutil.which), "amtool": ("prometheus-alertmanager", shutil.which),
+    "initdb": ("postgresql", postgres_program),
     "java": ("default-jre-headless", shutil.which), "mvn": ("maven", shutil.which), "npm": ("npm", shutil.which),
 }  # fmt: skip
 

@@ -188,6 +188,52 @@ def schemas(out: Annotated[Path, typer.Option(help="the folder for the files")] 
         sys.stdout.write(f"{path}\n")
 
 
+@app.command()
+def rules(
+    out: Annotated[str, typer.Option(help="the folder for tribo-rules.yml, or - (standard output)")],
+    standards: Annotated[Path | None, typer.Option(help="the standards file; without, only what needs none")] = None,
+    alertmanager: Annotated[Path | None, typer.Option(help="write an Alertmanager configuration that fits to this file")] = None,
+    page: Annotated[str, typer.Option(help="where the page is, for links")] = "http://127.0.0.1:8321",
+    grafana: Annotated[str, typer.Option(help="where Grafana is, for links")] = "http://127.0.0.1:3000",
+    runbooks: Annotated[str | None, typer.Option(help="where the runbooks are, for links; default: the page's")] = None,
+    job: Annotated[str, typer.Option(help="the name of Tribo's job in Prometheus")] = "tribo",
+    factors: Annotated[str | None, typer.Option(help="four burn-rate factors, such as 14.4,6,3,1; default: by each objective")] = None,
+    least: Annotated[int, typer.Option(min=1, help="occasions in a window, below which it says nothing")] = 20,
+    notify: Annotated[str, typer.Option(help="a webhook, {receiver} in it for who is told")] = "http://127.0.0.1:9095/{receiver}",
+    watchdog: Annotated[str, typer.Option(help="the webhook outside that raises when the watchdog stops")] = "http://127.0.0.1:9096/",
+    faster: Annotated[float, typer.Option(min=1, help="divide every window and every `for`, for tests")] = 1.0,
+) -> None:
+    """Write Prometheus recording and alerting rules from the standards file."""
+    from tribo.show.rules import Options, write_rules
+
+    page = page.rstrip("/")
+    runbooks = (runbooks or f"{page}/runbooks").rstrip("/")
+    options = Options(page, grafana.rstrip("/"), runbooks, job, _factors(factors), least, faster)
+    text = write_rules(standards, options)
+    if out == "-":
+        sys.stdout.write(text)
+    else:
+        Path(out).mkdir(parents=True, exist_ok=True)
+        (Path(out) / "tribo-rules.yml").write_text(text)
+    if alertmanager is not None:
+        from tribo.show.routing import write_routing
+
+        alertmanager.parent.mkdir(parents=True, exist_ok=True)
+        alertmanager.write_text(write_routing(standards, notify, watchdog, faster))
+
+
+def _factors(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if len(found) != 4 or not all(1 <= factor < 10_000 for factor in found):
+        raise BadConfig(f"--factors: {text!r}: write four numbers of 1 or more, such as 14.4,6,3,1") from None
+    return found
+
+
 def _instant(option: str, text: str | None) -> int | None:
     from tribo_schemas.event import instant
 

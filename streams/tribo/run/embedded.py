@@ -61,7 +61,7 @@ def _shown_routes(committer: Committer) -> list[Callable[..., list[web.RouteDef]
                 tuple(commits), committer.commit_seconds,
             )  # fmt: skip
 
-        found.append(partial(metrics_routes, vitals=vitals))
+        found.append(partial(metrics_routes, vitals=vitals, now=committer.clock.wall))
     except ModuleNotFoundError as error:
         log.warning("without metrics: %s", error)
     try:
