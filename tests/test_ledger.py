@@ -16,7 +16,7 @@ from tribo.ledger import ledger as module
 from tribo.ledger.database import Where
 from tribo.ledger.ledger import Ledger, NoRoom, Outpaced, Reader, Unreachable
 from tribo.measure.advance import Frontier, advance, fold
-from tribo.measure.standards import compile_standards
+from tribo.measure.standards import Standards, compile_standards
 from tribo.run.measure import measure_events
 from tribo.show.explain import explain
 from tribo.wire.rejects import Raw, reject
@@ -77,8 +77,8 @@ def table(ledger: Ledger) -> Table:
         return rows, findings, reader.tallies()
 
 
-def expected(events: list[Event], now: int) -> Table:
-    rows, findings, tally = measure_events(events, STANDARDS, now)
+def expected(events: list[Event], now: int, standards: Standards = STANDARDS) -> Table:
+    rows, findings, tally = measure_events(events, standards, now)
     return (
         {row.journey: row.row() for row in rows},
         {finding.id: finding.row() for finding in findings},

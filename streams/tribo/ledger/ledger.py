@@ -721,38 +721,73 @@ class Ledger:
     def _load(self, histories: set[int]) -> None:
         """Have these histories in memory, and those that they were merged into; the ones used last stay longest. Where others write
         too, they are locked, and what is remembered is only believed while its version stands."""
-        cache, locked, shared = self._cache, self._locked, self.db.shared
+        cache = self._cache
+        if self.db.shared:
+            self._read(self._lock(histories))
+            return
         wanted = []
         for history in histories:
             held = cache.pop(history, None)
-            if held is not None:
-                cache[history] = held
-            if held is None or (shared and history not in locked and not held.new):
+            if held is None:
                 wanted.append(history)
+            else:
+                cache[history] = held
         while wanted:
-            wanted.sort()
-            stale = wanted
-            if shared:
-                standing = self.db.rows(
-                    "SELECT history, version FROM histories WHERE history IN (?*) ORDER BY history FOR UPDATE", (wanted,)
-                )
-                if len(standing) != len(wanted):
-                    raise Outpaced("another worker erased a history")
-                locked.update(wanted)
-                stale = [history for history, version in standing if history not in cache or cache[history].version != version]
-            for history in stale:
-                cache[history] = held = _Held(history, self.partition)
-            for history, version, partition, state, standards, crashes, set_aside, dirty, into, deadlines in self.db.rows(
-                "SELECT history, version, partition, state, standards, crashes, set_aside, dirty, merged_into, deadlines "
-                "FROM histories WHERE history IN (?*)", (stale,),
-            ) if stale else ():  # fmt: skip
-                held = cache[history]
-                held.state = None if state is None else decode_history(state)
-                held.version, held.partition, held.standards, held.crashes, held.into = version, partition, standards, crashes, into
-                held.set_aside, held.dirty, held.new = bool(set_aside), bool(dirty), False
-                held.deadlines = {} if deadlines is None else unpack_deadlines(deadlines)
+            self._read(sorted(wanted))
             further = {into for history in wanted if (into := cache[history].into) is not None}
-            wanted = [history for history in further if history not in cache or (shared and history not in locked)]
+            wanted = [history for history in further if history not in cache]
+
+    def _lock(self, histories: Iterable[int]) -> list[int]:
+        """Lock what these histories are part of now, in the order of their numbers, and say which of them are not known as they stand.
+
+        What was merged into another stays so for ever and needs no lock. Raises Outpaced if that changes just now: to lock one more
+        out of order could block another worker.
+        """
+        cache = self._cache
+        ends: set[int] = set()
+        wanted = {history for history in histories if history not in self._locked and not (history in cache and cache[history].new)}
+        while wanted:
+            standing = [history for history in wanted if history not in cache or cache[history].into is None]
+            merged = dict(self.db.rows(
+                "SELECT history, merged_into FROM histories WHERE history IN (?*) AND merged_into IS NOT NULL", (standing,)
+            )) if standing else {}  # fmt: skip
+            for history, into in merged.items():
+                held = cache[history] = _Held(history, self.partition)
+                held.into, held.new = into, False
+            ends.update(history for history in standing if history not in merged)
+            wanted = {into for history in wanted if (into := cache[history].into if history in cache else None) is not None}
+            wanted -= self._locked | ends
+        if not ends:
+            return []
+        rows = self.db.rows(
+            "SELECT history, version, merged_into FROM histories WHERE history IN (?*) ORDER BY history FOR UPDATE", (sorted(ends),)
+        )
+        if len(rows) != len(ends) or any(into is not None for _, _, into in rows):
+            raise Outpaced("another worker merged or erased a history just now")
+        self._locked.update(ends)
+        stale = []
+        for history, version, _ in rows:
+            if history in cache and cache[history].version == version:
+                cache[history] = cache.pop(history)  # the ones used last stay longest
+            else:
+                stale.append(history)
+        return stale
+
+    def _read(self, histories: Sequence[int]) -> None:
+        """Have these histories in memory as they stand."""
+        if not histories:
+            return
+        for history in histories:
+            self._cache[history] = _Held(history, self.partition)
+        for history, version, partition, state, standards, crashes, set_aside, dirty, into, deadlines in self.db.rows(
+            "SELECT history, version, partition, state, standards, crashes, set_aside, dirty, merged_into, deadlines "
+            "FROM histories WHERE history IN (?*)", (list(histories),),
+        ):  # fmt: skip
+            held = self._cache[history]
+            held.state = None if state is None else decode_history(state)
+            held.version, held.partition, held.standards, held.crashes, held.into = version, partition, standards, crashes, into
+            held.set_aside, held.dirty, held.new = bool(set_aside), bool(dirty), False
+            held.deadlines = {} if deadlines is None else unpack_deadlines(deadlines)
 
     def _merge(self, merges: Mapping[int, int], work: _Work) -> None:
         """Move everything of the histories that are no more to those that took them in."""

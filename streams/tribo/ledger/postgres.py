@@ -51,6 +51,8 @@ class PostgresDatabase:
         self._reads = reads
         self._types: dict[str, tuple[list[str], list[int]]] = {}
         self._filled: set[str] = set()
+        self._made: set[str] = set()
+        """Tables of which the temporary one was made in this transaction, and goes if it is dropped."""
         self._histories: tuple[int, int] = (0, 0)
         try:
             self.connection = self._connect()
@@ -162,6 +164,7 @@ class PostgresDatabase:
         if self.connection.closed:
             self.connection = self._connect()
         self._filled.clear()
+        self._made.clear()
         self.connection.execute("BEGIN")
 
     def commit(self) -> None:
@@ -170,6 +173,8 @@ class PostgresDatabase:
 
     def rollback(self) -> None:
         """Drop what was written since `begin`."""
+        for table in self._made:
+            self._types.pop(table, None)
         with suppress(psycopg.Error):
             if not self.connection.closed and self.connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
                 self.connection.execute("ROLLBACK")
@@ -286,6 +291,7 @@ class PostgresDatabase:
             kept = [column for column in described if column.name != SERIALS.get(table)]
             shape = self._types[table] = ([column.name for column in kept], [column.type_code for column in kept])
             if table in KEYS:
+                self._made.add(table)
                 self.connection.execute(f"CREATE TEMPORARY TABLE new_{table} (LIKE {table}) ON COMMIT DELETE ROWS".encode())
         return shape
 
