@@ -926,8 +926,9 @@ def measure(lines: list[tuple[str, int, str]], standards: Row | None, until: int
             e = a
         held[key] = e
     times = [e["time"] for e in held.values()]
-    now = max([*times, *([until] if until is not None else [])], default=0)
     folded, retracted, _ = standing(list(held.values()))
+    ends = [e["time"] for e in [*folded, *(e for e in held.values() if e["fact"] == "retracted")]]
+    now = max([*ends, *([until] if until is not None else [])], default=0)
     std = Standards(standards, min(times, default=0) - 400 * DAY, now + 400 * DAY)
     m = Measure(folded, std, now)
     table = []

@@ -7,6 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tribo.measure.score import scoreboard
 from tribo.measure.standards import Standards
 from tribo.measure.whole import Input, happened, histories
 from tribo.pseudonym import Names
+from tribo_schemas.config import BadConfig
 from tribo_schemas.event import Event
 from tribo_schemas.finding import Finding
 from tribo_schemas.journey import JourneyRow
@@ -30,9 +32,10 @@ def measure_events(
     events: Sequence[Event], standards: Standards, until: int | None
 ) -> tuple[list[JourneyRow], list[Finding], dict[str, int]]:
     """The rows, standing findings and tallies of a complete input (each event once). The clock ends at `until` (UTC ms),
-    but not before the last event."""
+    but not before the last event; what was taken back does not move it."""
     left, _ = happened(events)
-    last = max((event.time for event in events), default=0)
+    retractions = (event for event in events if event.fact == "retracted")
+    last = max((event.time for event in chain(left, retractions)), default=0)
     now = last if until is None else max(until, last)
     frontier = Frontier(now=now, complete=True)
     hubs, parts = histories(left)
@@ -67,11 +70,11 @@ def measure(
     gc.disable()  # events and states hold no cycles, and a collection would walk all of them again and again
     taken = Input()
     rejects: list[dict[str, Any]] = []
+    _make(out)
     records = read(taken.add, rejects.append)
     events = list(taken.events.values())
     _, retracted = happened(events)
     rows, findings, tally = measure_events(events, standards, until)
-    out.mkdir(parents=True, exist_ok=True)
     names = Names(key, personal)
     _write_lines(out / "journeys.jsonl", sorted((names.row(row.row()) for row in rows), key=itemgetter("journey")))
     _write_lines(out / "findings.jsonl", sorted((names.row(finding.row()) for finding in findings), key=itemgetter("id")))
@@ -96,6 +99,14 @@ def measure(
     (out / "summary.json").write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n")
     gc.enable()
     return summary
+
+
+def _make(out: Path) -> None:
+    """The folder, before the work is done and not after. Raises BadConfig."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadConfig(f"--out {out}: can't be made ({error.strerror}): name a folder that can be written") from None
 
 
 def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
