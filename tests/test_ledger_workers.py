@@ -13,9 +13,11 @@ import pytest
 from test_ledger import BEGIN, DAY, MINUTE, RULES, STANDARDS, expected, opened, promised, story, table
 from tribo.ledger.database import Where
 from tribo.ledger.ledger import Ledger, Outpaced, Reader
+from tribo.ledger.reader import Change
 from tribo.measure.advance import Frontier
 from tribo.wire.rejects import reject
 from tribo_schemas.event import Event
+from tribo_schemas.journey import JourneyRow
 
 WORKERS = 4
 TRIES = 200
@@ -119,10 +121,54 @@ def test_a_deadline_is_fired_by_the_partition_that_wrote_its_history_last(postgr
         assert reader.rows("SELECT DISTINCT partition FROM deadlines") in ([], [(1,)])
 
 
+def test_changes_are_published_in_order_from_where_it_was_left(postgres: str) -> None:
+    """A reader who keeps the highest revision of each id, and sees some changes twice, ends with what the ledger says."""
+    events = story(3, customers=12, length=25)
+    end = max(event.time for event in events) + 30 * DAY
+    frontier = Frontier(end, complete=True)
+    kept: dict[tuple[str, str], Change] = {}
+    revisions: dict[str, list[int]] = {}
+    with contextlib.ExitStack() as stack:
+        ledgers = [stack.enter_context(contextlib.closing(Ledger.open(postgres, partition=number))) for number in range(3)]
+        reader = stack.enter_context(Reader(postgres))
+        draw = random.Random(3)
+
+        def publish(ledger: Ledger, again: bool = False) -> int:
+            changes, upto = reader.changes(ledger.partition, 0 if again else reader.published(ledger.partition), 20)
+            for change in changes:
+                before = kept.get((change.kind, change.id))
+                if before is None or change.revision >= before.revision:
+                    kept[change.kind, change.id] = change
+                if change.kind == "finding" and not again:
+                    revisions.setdefault(change.id, []).append(change.revision)
+            if not again:
+                ledger.published(upto)
+            return len(changes)
+
+        for begin in range(0, len(events), 10):
+            ledger = draw.choice(ledgers)
+            ledger.apply(events[begin : begin + 10], frontier, STANDARDS)
+            publish(draw.choice(ledgers), again=draw.random() < 0.2)
+        for ledger in ledgers:
+            while ledger.tick(frontier, STANDARDS):
+                pass
+            while publish(ledger):
+                pass
+        rows, findings, _ = table(ledgers[0])
+    standing = {key[1]: change for key, change in kept.items() if change.subject is not None}
+    assert {name: change.subject.row() for name, change in standing.items() if isinstance(change.subject, JourneyRow)} == rows
+    found = {name: change for name, change in standing.items() if change.kind == "finding" and change.status == "found"}
+    assert {name: change.subject.row() for name, change in found.items() if change.subject is not None} == findings
+    assert max(map(len, revisions.values())) > 1
+    for name, seen in revisions.items():
+        assert sorted(set(seen)) == list(range(1, max(seen) + 1)), name
+
+
 DEEDS: dict[str, Callable[[Ledger, Frontier], object]] = {
     "record": lambda ledger, frontier: ledger.apply([opened(7)], frontier, STANDARDS, offset=99),
     "timer": lambda ledger, frontier: ledger.tick(frontier, STANDARDS),
     "refold": lambda ledger, frontier: ledger.refold(frontier, STANDARDS, ledger.all_histories()),
+    "publication": lambda ledger, frontier: ledger.published(3),
     "retention": lambda ledger, frontier: ledger.expire(frontier.now, 1, 1),
 }
 

@@ -339,8 +339,9 @@ class Ledger:
         if work.gone:
             db.remove("journeys", [(history, journey) for history, journey, _ in work.gone])
             standing = {row[1] for row in work.journeys}
-            gone = [(partition, version, journey, revision) for _, journey, revision in work.gone if journey not in standing]
-            db.put("gone_journeys", gone)
+            gone = [("journey", journey, revision) for _, journey, revision in work.gone if journey not in standing]
+            if db.shared:
+                db.put("gone", [(partition, version, *row) for row in gone])
         db.put("journeys", work.journeys)
         db.put("findings", work.findings, FOUND_AGAIN)
         db.run_many(
@@ -1143,6 +1144,12 @@ class Ledger:
     def history_of(self, item: str) -> int | None:
         """The history that holds an item, or None."""
         return history_of(self.db, item)
+
+    def published(self, number: int) -> None:
+        """Note that the changes of this partition were published up to this number (`Reader.changes`). Raises Outpaced, Unreachable."""
+        with self._transaction():
+            self.db.run("UPDATE partitions SET published = ? WHERE partition = ?", (number, self.partition))
+            self.db.run("DELETE FROM gone WHERE partition = ? AND changed <= ?", (self.partition, number))
 
     def watermarks(self) -> dict[str, tuple[int | None, int | None]]:
         """By source: how far it was heard in this partition, and when it last was (both UTC ms)."""

@@ -48,6 +48,19 @@ class Risk(msgspec.Struct):
     customer: str | None
 
 
+class Change(msgspec.Struct):
+    """A finding or a journey row as a transaction left it. `subject` is a Finding (then `status` is found or withdrawn), a JourneyRow, or
+    None for a row that is no more: publish that as a deletion of `id`. Of one id a higher revision goes before a lower, wherever it
+    was published: a repeat, or one that was overtaken, is harmless to who keeps the highest."""
+
+    kind: str
+    """finding or journey."""
+    id: str
+    revision: int
+    status: str
+    subject: Finding | JourneyRow | None
+
+
 class Reader:
     """Reads one ledger: of a data folder, or of a postgresql:// URL. Raises BadConfig at the start if there is none."""
 
@@ -98,6 +111,51 @@ class Reader:
             for name, outcomes in by_standard.items()
             if outcomes
         }
+
+    def published(self, partition: int) -> int:
+        """The number up to which a partition's changes were published, as `Ledger.published` noted it; 0: none."""
+        rows = self.db.rows("SELECT coalesce(published, 0) FROM partitions WHERE partition = ?", (partition,))
+        return int(rows[0][0]) if rows else 0
+
+    def changes(self, partition: int, after: int, limit: int = 1000) -> tuple[list[Change], int]:
+        """What a partition's transactions changed after the number `after`, in their order: all of the next ones, until `limit` is
+        reached; and the number that these go up to (`after` itself: nothing changed).
+
+        Publish them, then note the number with `Ledger.published`, and go on from there (after a restart: from `published`). So each
+        change is published at least once. Of a journey that changed several times only the latest row comes; of a finding each revision.
+        Customers are plain: make pseudonyms of them. On SQLite, which publishes nothing, this reads whole tables.
+        """
+        found: list[tuple[int, Change]] = []
+        with self.db.snapshot():
+            upto = self._changed_upto(partition, after, limit)
+            scope = (partition, after, upto)
+            for table in ("revisions", "findings"):
+                for changed, identifier, revision, status, body in self.db.rows(
+                    f"SELECT changed, id, revision, status, body FROM {table} WHERE partition = ? AND changed > ? AND changed <= ?", scope
+                ):
+                    found.append((changed, Change("finding", identifier, revision, STATUSES[status], unpack_finding(body))))
+            for changed, identifier, revision, body in self.db.rows(
+                "SELECT changed, journey, revision, body FROM journeys WHERE partition = ? AND changed > ? AND changed <= ?", scope
+            ):
+                row = unpack_journey(body)
+                found.append((changed, Change("journey", identifier, revision, row.status, row)))
+            for changed, kind, identifier, revision in self.db.rows(
+                "SELECT changed, kind, id, revision FROM gone WHERE partition = ? AND changed > ? AND changed <= ?", scope
+            ):
+                found.append((changed, Change(kind, identifier, revision, "gone", None)))
+        found.sort(key=lambda one: (one[0], one[1].kind, one[1].id, one[1].revision))
+        return [change for _, change in found], max((changed for changed, _ in found), default=after)
+
+    def _changed_upto(self, partition: int, after: int, limit: int) -> int:
+        """The last number whose changes still fit the limit, but at least the next: a transaction's changes stay together."""
+        upto, following = 2**62, 2**62
+        for table in ("revisions", "findings", "journeys", "gone"):
+            beyond = f"SELECT changed FROM {table} WHERE partition = ? AND changed > ? ORDER BY changed LIMIT 1"
+            for (changed,) in self.db.rows(f"{beyond} OFFSET ?", (partition, after, limit)):
+                upto = min(upto, changed - 1)
+            for (changed,) in self.db.rows(beyond, (partition, after)):
+                following = min(following, changed)
+        return max(upto, following) if upto < 2**62 else upto
 
     def tallies(self) -> dict[str, int]:
         """Each counter's found − withdrawn: how things stand."""

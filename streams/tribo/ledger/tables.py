@@ -23,7 +23,7 @@ from __future__ import annotations
 
 APPLICATION = 0x5472696F
 """What SQLite's header says whose file this is; on PostgreSQL, what workers that make the tables lock."""
-VERSION = 4
+VERSION = 5
 
 FOUND, WITHDRAWN = 0, 1
 STATUSES = ("found", "withdrawn")
@@ -89,12 +89,13 @@ CREATE TABLE journeys (
 ) CLUSTERED;
 CREATE INDEX journeys_worst ON journeys (friction) WHERE status = 'open' AND friction > 4;
 
-CREATE TABLE gone_journeys (              -- rows that are no more: merged into another, or taken back
+CREATE TABLE gone (                       -- journeys and findings that are no more, until that is published
   partition NUMBER NOT NULL,
   changed NUMBER NOT NULL,
-  journey TEXT NOT NULL,
+  kind TEXT NOT NULL,                     -- journey, finding
+  id TEXT NOT NULL,
   revision NUMBER NOT NULL,
-  PRIMARY KEY (partition, changed, journey)
+  PRIMARY KEY (partition, changed, kind, id)
 ) CLUSTERED;
 
 CREATE TABLE findings (                   -- as they stand now
@@ -147,7 +148,8 @@ CREATE TABLE partitions (
   next_offset NUMBER NOT NULL,
   counters BLOB NOT NULL,                 -- {key: [found, withdrawn]}; both only rise
   historical BLOB,                        -- the same, of imports alone: part of `counters`
-  outcomes BLOB                           -- {standard: [[at, 0 missed or 1 met]]}, the latest last; not of imports
+  outcomes BLOB,                          -- {standard: [[at, 0 missed or 1 met]]}, the latest last; not of imports
+  published NUMBER                        -- the number up to which changes were published; null: none
 );
 CREATE TABLE inputs (                     -- files that are followed
   name TEXT NOT NULL PRIMARY KEY,
@@ -205,7 +207,7 @@ CREATE TABLE settings (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) CLUS
 """
 KEYS = {
     "histories": ("history",), "deadlines": ("partition", "waits_on", "at", "history"), "journeys": ("history", "journey"),
-    "gone_journeys": ("partition", "changed", "journey"), "findings": ("history", "id"), "links": ("name",), "hubs": ("name",),
+    "gone": ("partition", "changed", "kind", "id"), "findings": ("history", "id"), "links": ("name",), "hubs": ("name",),
     "inputs": ("name",), "heard": ("partition", "source"), "settings": ("name",),
     "deliveries": ("source", "digest"),
 }  # fmt: skip
@@ -241,6 +243,14 @@ HISTORIES_AT_ONCE = 1000
 
 MIGRATIONS: dict[int, str] = {
     3: "ALTER TABLE partitions ADD COLUMN historical BLOB; ALTER TABLE partitions ADD COLUMN outcomes BLOB;",
+    4: """
+DROP TABLE gone_journeys;
+CREATE TABLE gone (
+  partition NUMBER NOT NULL, changed NUMBER NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, revision NUMBER NOT NULL,
+  PRIMARY KEY (partition, changed, kind, id)
+) CLUSTERED;
+ALTER TABLE partitions ADD COLUMN published NUMBER;
+""",
 }
 """Statements that lead from a version to the next, for both databases."""
 OLDEST = 3
