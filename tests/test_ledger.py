@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from tribo.ledger import ledger as module
+from tribo.ledger.bodies import unpack_deadlines
 from tribo.ledger.database import Where
 from tribo.ledger.ledger import Ledger, NoRoom, Outpaced, Reader, Unreachable
 from tribo.measure.advance import Frontier, advance, fold
@@ -125,11 +126,20 @@ def test_any_order_and_batches_give_what_one_fold_gives(seed: int, where: Where)
     while ledger.tick(Frontier(end, complete=True), STANDARDS, most=5):
         pass
     got, want = table(ledger), expected(events, end)
+    assert deadlines_stand(ledger)
     ledger.close()
     assert got[0] == want[0]
     assert got[1] == want[1]
     assert got[2] == want[2]
     assert "duplicate" in seen
+
+
+def deadlines_stand(ledger: Ledger) -> bool:
+    """Whether the rows of `deadlines` are those that the histories speak of, and no others."""
+    rows = ledger.db.rows("SELECT partition, waits_on, at, history FROM deadlines")
+    said = ledger.db.rows("SELECT partition, history, deadlines FROM histories WHERE deadlines IS NOT NULL")
+    wanted = {(partition, waits_on, at, history) for partition, history, body in said for waits_on, at in unpack_deadlines(body).items()}
+    return set(map(tuple, rows)) == wanted
 
 
 def opened(number: int, time: int = BEGIN, **more: object) -> Event:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from test_ledger import BEGIN, DAY, MINUTE, RULES, STANDARDS, expected, opened, promised, story, table
+from test_ledger import BEGIN, DAY, MINUTE, RULES, STANDARDS, deadlines_stand, expected, opened, promised, story, table
 from tribo.ledger.database import Where
 from tribo.ledger.ledger import Ledger, Outpaced, Reader
 from tribo.ledger.reader import Change
@@ -78,6 +78,7 @@ def test_writers_on_all_partitions_give_what_one_fold_gives(seed: int, postgres:
     assert not failed, failed
     with contextlib.closing(Ledger.open(postgres)) as ledger:
         got, want = table(ledger), expected(events, end, RULES)
+        assert deadlines_stand(ledger)
     with Reader(postgres) as reader:
         assert sum(row["applied"] + row["late"] for row in reader.sources()) == len({(event.source, event.id) for event in events})
     assert got[0] == want[0]

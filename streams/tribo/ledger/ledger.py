@@ -258,6 +258,11 @@ class Ledger:
         self._numbers = {source.number: name for name, source in self._sources.items()}
         self._recalled = True
 
+    def reread(self) -> int:
+        """Forget what is known of the ledger, as others may have moved it; returns the partition's offset. Raises Unreachable."""
+        self._forget()
+        return self.offset
+
     @property
     def offset(self) -> int:
         """The partition's next offset, as the last transaction left it."""
@@ -349,8 +354,12 @@ class Ledger:
             "WHERE history = ? AND id = ? AND status = 0",
             work.withdrawn,
         )
-        db.remove("deadlines", work.deadlines_out)
-        db.put("deadlines", work.deadlines_in)
+        # a transaction may note a deadline and drop it again: what the histories say in the end is what stands
+        standing = {
+            (held.partition, waits_on, at, held.id) for held in work.histories.values() for waits_on, at in held.deadlines.items()
+        }
+        db.remove("deadlines", [row for row in work.deadlines_out if row not in standing])
+        db.put("deadlines", [row for row in work.deadlines_in if row in standing])
         db.put("heard", [
             (partition, source.number, source.watermark, source.heard_at, source.last_event_at, source.skew, *source.counts.values())
             for source in map(self._sources.__getitem__, sorted(work.sources))
@@ -436,12 +445,7 @@ class Ledger:
         with self._transaction(historical) as work:
             work.now = frontier.now
             outcomes: list[Outcome] = ["applied"] * len(batch)
-            if replacing:  # nobody said anything: what they had said is read otherwise
-                for name in sorted({event.source for event in batch}):
-                    self._source(name, work)
-                    work.sources.add(name)
-            else:
-                self._heard(batch, frontier, received_at, work)
+            self._heard(batch, frontier, received_at, work)
             refused = self._refused(rejects, work)
             arrived = self._sort_out(batch, outcomes, received_at, replacing)
             groups, touched = self._route(batch, arrived, work)
@@ -460,7 +464,7 @@ class Ledger:
                     self._own(held, work)
                     work.histories[history] = held
             for event, outcome in zip(batch, outcomes, strict=True):
-                self._sources[event.source].counts["applied" if replacing and outcome == "conflict" else outcome] += 1
+                self._sources[event.source].counts[outcome] += 1
             self.db.add("rejects", [(received_at, *row) for row in refused])
             self.db.add("raw", [(received_at, one.input, zlib.compress(one.body, 1), one.mapping, one.form) for one in raw])
             self.db.put("deliveries", [(name, digest, received_at) for name, digest in deliveries])
