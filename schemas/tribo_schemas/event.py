@@ -74,7 +74,7 @@ class Event(msgspec.Struct, gc=False):
 
 
 class WrittenEvent(Event, gc=False):
-    """An event as it stands in a file or a request: its instants are RFC 3339 text until `_finished` turns them."""
+    """An event as it stands in a file or a request: its instants are RFC 3339 text until `finished` turns them."""
 
     time: str  # type: ignore[assignment]
     due: str | None = None  # type: ignore[assignment]
@@ -110,7 +110,8 @@ def stamp(milliseconds: int) -> str:
     return f"{text}.{fraction:03d}Z" if fraction else f"{text}Z"
 
 
-def _finished(event: WrittenEvent) -> Event:
+def finished(event: WrittenEvent) -> Event:
+    """The event with its instants as numbers, checked for what its fact must carry. Raises BadEvent."""
     try:
         event.time = instant(event.time)  # type: ignore[assignment]
     except ValueError as error:
@@ -184,7 +185,7 @@ def decode_event(raw: bytes | str) -> Event:
         b"\\" in raw and b"\\u0000" in raw
     ):  # fmt: skip
         _check_text(raw)
-    return _finished(event)
+    return finished(event)
 
 
 def event_of(mapping: Mapping[str, Any]) -> Event:
@@ -192,7 +193,7 @@ def event_of(mapping: Mapping[str, Any]) -> Event:
     for key, value in mapping.items():
         _check_nul(key, value)
     try:
-        return _finished(msgspec.convert(dict(mapping), WrittenEvent))
+        return finished(msgspec.convert(dict(mapping), WrittenEvent))
     except msgspec.ValidationError as error:
         raise _bad(error) from None
 

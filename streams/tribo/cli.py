@@ -145,22 +145,6 @@ def rejects(
 
 
 @app.command()
-def remap(
-    source: Annotated[str, typer.Argument(help="the corrected mapping: its name or its file")],
-    since: Annotated[str, typer.Option("--from", help="raw records received at this instant or later, RFC 3339")],
-    data: Annotated[str, typer.Option(envvar="TRIBO_DATA", help=LEDGER)] = "tribo-data",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="say how much would change, and change nothing")] = False,
-    standards: Annotated[Path | None, typer.Option(help="the standards file; default: as the ledger knows it")] = None,
-) -> None:
-    """Map the raw records kept anew: what the corrected mapping no longer gives is retracted, what it gives comes in."""
-    from tribo.run.remap import remap as anew
-    from tribo.run.remap import told
-
-    done = anew(data, source, _instant("--from", since) or 0, dry=dry_run, standards=standards)
-    sys.stdout.write("\n".join(told(done, dry_run)) + "\n")
-
-
-@app.command()
 def refold(
     item: Annotated[str | None, typer.Argument(help="an item; default: the histories that were set aside")] = None,
     data: Annotated[str, typer.Option(envvar="TRIBO_DATA", help=LEDGER)] = "tribo-data",
@@ -248,6 +232,57 @@ def _factors(text: str | None) -> tuple[float, ...] | None:
     if len(found) != 4 or not all(1 <= factor < 10_000 for factor in found):
         raise BadConfig(f"--factors: {text!r}: write four numbers of 1 or more, such as 14.4,6,3,1") from None
     return found
+
+
+worker = typer.Typer(help="A worker of the distributed form.", no_args_is_help=True)
+app.add_typer(worker, name="worker")
+SETTINGS = typer.Option(help="a settings file (YAML) of the distributed form; TRIBO_* in the environment goes before it")
+
+
+@worker.command()
+def wire(settings: Annotated[Path | None, SETTINGS] = None) -> None:
+    """Read source topics and take events over HTTP; publish to tribo.events."""
+    from tribo.run.distributed import load_distributed
+    from tribo.run.workers import run_wire
+
+    raise typer.Exit(run_wire(load_distributed(settings)))
+
+
+@worker.command("measure")
+def measure_(settings: Annotated[Path | None, SETTINGS] = None) -> None:
+    """Fold tribo.events into the ledger, let deadlines fire, and publish what was found."""
+    from tribo.run.distributed import load_distributed
+    from tribo.run.workers import run_measure
+
+    raise typer.Exit(run_measure(load_distributed(settings)))
+
+
+@app.command()
+def serve(settings: Annotated[Path | None, SETTINGS] = None) -> None:
+    """Serve the page and /metrics from the ledger of the distributed form."""
+    from tribo.run.distributed import load_distributed
+    from tribo.run.workers import run_serve
+
+    raise typer.Exit(run_serve(load_distributed(settings)))
+
+
+@app.command()
+def topics(
+    settings: Annotated[Path | None, SETTINGS] = None,
+    check_only: Annotated[bool, typer.Option("--check", help="make nothing, only say what is missing or differs")] = False,
+) -> None:
+    """Make the topics that the settings want, and say what differs from them."""
+    from tribo.run.distributed import load_distributed
+    from tribo.run.topics import make_topics
+
+    made, differences = make_topics(load_distributed(settings), check_only)
+    for name in made:
+        sys.stderr.write(f"{name}: made\n")
+    for line in differences:
+        sys.stdout.write(line + "\n")
+    if differences:
+        raise typer.Exit(1)
+    sys.stderr.write("all topics are as they should be\n")
 
 
 def _instant(option: str, text: str | None) -> int | None:

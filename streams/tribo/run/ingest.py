@@ -256,8 +256,8 @@ async def _taken(
         outcomes = await asyncio.wrap_future(request.app[TAKER].submit(delivery))
     except Busy:
         return _answer(429, {"error": "more waits than can be written now; come again"}, Retry_After=RETRY_SECONDS)
-    except Full:
-        return _answer(503, {"error": "the disk is full; nothing was taken, come again"}, Retry_After="5")
+    except Full as error:
+        return _answer(503, {"error": f"{error or 'the disk is full'}; nothing was taken, come again"}, Retry_After="5")
     except Broken:
         return _answer(503, {"error": "the ledger is closed; nothing was taken, come again"}, Retry_After="5")
     told, taken, rejected = _told(places, outcomes)
@@ -341,15 +341,18 @@ def _shown(request: web.Request) -> str:
     return ""
 
 
-def ingest_application(taker: Taker, token: str | None, senders: Senders | None = None) -> web.Application:
-    """The routes that take events and say how the process is; a shell adds its own."""
+def ingest_application(
+    taker: Taker, token: str | None, senders: Senders | None = None, probes: list[web.RouteDef] | None = None
+) -> web.Application:
+    """The routes that take events and say how the process is (`probes`: a shell's own ones for that); a shell adds its own."""
     senders = senders or Senders({})
     app = web.Application(middlewares=[guard(token, senders)], client_max_size=MOST_BODY_BYTES)
     app[TAKER] = taker
     app[SENDERS] = senders
     app[OPERATOR] = token is not None
     app.add_routes([
-        web.post("/events", take_events), web.post("/sources/{name}", take_source), web.get("/livez", livez), web.get("/readyz", readyz),
+        web.post("/events", take_events), web.post("/sources/{name}", take_source),
+        *(probes or [web.get("/livez", livez), web.get("/readyz", readyz)]),
     ])  # fmt: skip
     return app
 

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -15,6 +15,7 @@ from tribo.wire.webhooks import Kind, is_public_url
 from tribo_schemas.config import BadConfig, read_yaml, validate
 
 PREFIX = "TRIBO_"
+Told = TypeVar("Told", bound=BaseModel)
 
 
 class Follow(BaseModel):
@@ -103,20 +104,29 @@ class Settings(BaseModel):
 
 def load_settings(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
     """The settings of a file (or none) and the environment. Raises BadConfig with a line for each thing that is wrong."""
-    settings = Settings() if path is None else validate(Settings, read_yaml(path))
+    return load(Settings, path, environment)
+
+
+def load(model: type[Told], path: Path | None, environment: Mapping[str, str] | None) -> Told:
+    """Settings of some kind from a file (or none), and from TRIBO_* in the environment, which goes before it. Raises BadConfig."""
+    settings = model() if path is None else validate(model, read_yaml(path))
     said: dict[str, object] = {}
     for name, text in (os.environ if environment is None else environment).items():
         field = name.removeprefix(PREFIX).lower()
-        if name.startswith(PREFIX) and field in Settings.model_fields and field != "sources":
+        if name.startswith(PREFIX) and field in model.model_fields and field != "sources":
             said[field] = [{"path": part} for part in text.split(":") if part] if field == "follow" else text
     if said:
         try:
-            settings = Settings.model_validate(settings.model_dump(exclude_unset=True) | said)
+            settings = model.model_validate(settings.model_dump(exclude_unset=True) | said)
         except ValidationError as error:
             raise BadConfig("\n".join(
-                f"{PREFIX}{str(problem['loc'][0]).upper()}: {problem['msg'].removeprefix('Value error, ')}" for problem in error.errors()
+                f"{_named(problem['loc'])}{problem['msg'].removeprefix('Value error, ')}" for problem in error.errors()
             )) from None  # fmt: skip
     return settings
+
+
+def _named(place: tuple[int | str, ...]) -> str:
+    return f"{PREFIX}{str(place[0]).upper()}: " if place else ""
 
 
 def is_loopback(host: str) -> bool:
