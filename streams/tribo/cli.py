@@ -145,6 +145,22 @@ def rejects(
 
 
 @app.command()
+def remap(
+    source: Annotated[str, typer.Argument(help="the corrected mapping: its name or its file")],
+    since: Annotated[str, typer.Option("--from", help="raw records received at this instant or later, RFC 3339")],
+    data: Annotated[str, typer.Option(envvar="TRIBO_DATA", help=LEDGER)] = "tribo-data",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say how much would change, and change nothing")] = False,
+    standards: Annotated[Path | None, typer.Option(help="the standards file; default: as the ledger knows it")] = None,
+) -> None:
+    """Map the raw records kept anew: what the corrected mapping no longer gives is retracted, what it gives comes in."""
+    from tribo.run.remap import remap as anew
+    from tribo.run.remap import told
+
+    done = anew(data, source, _instant("--from", since) or 0, dry=dry_run, standards=standards)
+    sys.stdout.write("\n".join(told(done, dry_run)) + "\n")
+
+
+@app.command()
 def refold(
     item: Annotated[str | None, typer.Argument(help="an item; default: the histories that were set aside")] = None,
     data: Annotated[str, typer.Option(envvar="TRIBO_DATA", help=LEDGER)] = "tribo-data",

@@ -445,7 +445,12 @@ class Ledger:
         with self._transaction(historical) as work:
             work.now = frontier.now
             outcomes: list[Outcome] = ["applied"] * len(batch)
-            self._heard(batch, frontier, received_at, work)
+            if replacing:  # nobody said anything: what they had said is read otherwise
+                for name in sorted({event.source for event in batch}):
+                    self._source(name, work)
+                    work.sources.add(name)
+            else:
+                self._heard(batch, frontier, received_at, work)
             refused = self._refused(rejects, work)
             arrived = self._sort_out(batch, outcomes, received_at, replacing)
             groups, touched = self._route(batch, arrived, work)
@@ -464,7 +469,7 @@ class Ledger:
                     self._own(held, work)
                     work.histories[history] = held
             for event, outcome in zip(batch, outcomes, strict=True):
-                self._sources[event.source].counts[outcome] += 1
+                self._sources[event.source].counts["applied" if replacing and outcome == "conflict" else outcome] += 1
             self.db.add("rejects", [(received_at, *row) for row in refused])
             self.db.add("raw", [(received_at, one.input, zlib.compress(one.body, 1), one.mapping, one.form) for one in raw])
             self.db.put("deliveries", [(name, digest, received_at) for name, digest in deliveries])

@@ -15,11 +15,14 @@ from tribo.ledger.database import Where
 from tribo.ledger.ledger import Ledger, Reader
 from tribo.measure.advance import Frontier
 from tribo.run.embedded import standards_of
-from tribo.run.inputs import reading
-from tribo.wire.rejects import Reject
+from tribo.run.inputs import reading, reading_mapped
+from tribo.run.sources import mapping_path
+from tribo.wire.mapping import Mapping
+from tribo.wire.rejects import Raw, Reject
 from tribo_schemas.event import Event
 
 KEPT_AT_ONCE = 5_000
+RAW_KEPT_AT_ONCE = 16
 
 
 def import_files(
@@ -30,7 +33,7 @@ def import_files(
     The clock ends at `until` (UTC ms; default: the time of the last event the ledger has). Raises BadConfig.
     """
     began = time.perf_counter()
-    read = reading(inputs, source)
+    mapping = Mapping.load(source) if source is not None else None
     rules, text = standards_of(standards)
     ledger = Ledger.open(data, text)
     try:
@@ -38,26 +41,34 @@ def import_files(
         counts: dict[str, int] = {}
         events: list[Event] = []
         rejects: list[tuple[str, Reject]] = []
+        raw: list[Raw] = []
 
         def keep() -> None:
             outcomes = ledger.apply(
-                events, Frontier(now, complete=True), rules, received_at=now, rejects=rejects, historical=True, folded=False
+                events, Frontier(now, complete=True), rules, received_at=now, raw=raw, rejects=rejects, historical=True, folded=False
             )
             for outcome in outcomes:
                 counts[outcome] = counts.get(outcome, 0) + 1
             counts["rejected"] = counts.get("rejected", 0) + len(rejects)
-            events.clear()
-            rejects.clear()
+            for done in (events, rejects, raw):
+                done.clear()
 
         def take(event: Event) -> None:
             events.append(event)
             if len(events) >= KEPT_AT_ONCE:
                 keep()
 
-        def refuse(row: dict[str, Any]) -> None:
-            rejects.append(("", Reject(row["input"], row["line"], row["reason"], row["payload"], row.get("encoding"))))
+        def keep_raw(one: Raw) -> None:
+            raw.append(one)
+            if len(raw) >= RAW_KEPT_AT_ONCE:
+                keep()
 
-        records = read(take, refuse)
+        if mapping is not None:
+            name = mapping.source
+            ledger.remember_text(f"mapping:{mapping.name}", mapping_path(source or "").read_text("utf-8"))
+            records = reading_mapped(inputs, mapping, keep_raw)(take, lambda refused: rejects.append((name, refused)))
+        else:
+            records = reading(inputs, None)(take, lambda row: rejects.append(("", Reject(**row))))
         keep()
         latest = until if until is not None else ledger.last_event_at()
         frontier = Frontier(latest, complete=True)

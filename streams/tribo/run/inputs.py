@@ -2,18 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import msgspec
 
 from tribo.run.measure import Reader
 from tribo.wire.mapping import Mapping
-from tribo.wire.readers import blocks, form_of, read
-from tribo.wire.rejects import Reject, reject
+from tribo.wire.readers import Record, blocks, form_of, read
+from tribo.wire.rejects import Raw, Reject, reject
 from tribo_schemas.event import BadEvent, Event, decode_event, event_of
 
 Take = Callable[[Event], None]
 Refuse = Callable[[dict[str, Any]], None]
+RAW_BYTES = 1 << 20
+_json = msgspec.json.Encoder().encode
 NUMBERS: dict[str, Callable[[str], Any]] = {"score": float, "scale": float, "sequence": int}
+
+
+def reading_mapped(inputs: list[str], mapping: Mapping, keep: Callable[[Raw], None]) -> Callable[[Take, Callable[[Reject], None]], int]:
+    """As `reading`, through a mapping, and each record goes to `keep` as well: a megabyte of them at a time, a JSON object a line."""
+
+    def mapped(take: Take, refuse: Callable[[Reject], None]) -> int:
+        records = size = 0
+        lines: list[bytes] = []
+
+        def kept() -> None:
+            nonlocal size
+            if lines:
+                keep(Raw(inputs[0], b"\n".join(lines), mapping.name, "rows"))
+            lines.clear()
+            size = 0
+
+        def counted() -> Iterator[Record | Reject]:
+            nonlocal records, size
+            for name in inputs:
+                for record in read(name, mapping.form):
+                    records += 1
+                    if isinstance(record, Record):
+                        whole = record.payload
+                        lines.append(whole.replace(b"\n", b" ") if isinstance(whole, bytes) else _json(whole))
+                        size += len(lines[-1])
+                        if size >= RAW_BYTES:
+                            kept()
+                    yield record
+            kept()
+
+        for found in mapping.events(counted()):
+            if isinstance(found, Reject):
+                found.through = mapping.name
+                refuse(found)
+            else:
+                take(found)
+        return records
+
+    return mapped
 
 
 def reading(inputs: list[str], source: str | Mapping | None) -> Reader:
