@@ -11,6 +11,7 @@ from tribo_schemas.finding import seconds
 
 STATUSES = ("open", "ended", "stale")
 PROMISE_STATES = ("open", "kept", "kept_as_moved", "kept_late", "broken", "released", "unknown")
+PROMISE_COUNTS = ("made", *PROMISE_STATES, "moved", "moved_late", "early")
 CLOCKS = ("queue", "hold", "first_response", "first_bot_response", "next_response", "resolution", "total_resolution", "authority")
 
 

@@ -196,7 +196,7 @@ def _step(run: Fold, whole: bool) -> Step:
             if timer.rank == DUE and timer.at < frontier.now:
                 promises.look_if_unknown(run, items[timer.item], timer)
     if history.unknown and not frontier.complete:
-        for item in items.values():
+        for item in items.all():
             for promise in item.promises.values():
                 if promise.unknown and not frontier.unheard(promise.breaks_at, promise.source):
                     promises.no_longer_unknown(run, item, promise)
@@ -205,7 +205,7 @@ def _step(run: Fold, whole: bool) -> Step:
     deadlines: dict[str, int] = {}
     for name, journey in history.journeys.items():
         if whole or name in run.touched or (journey.next_change is not None and journey.next_change < frontier.now):
-            row, journey.next_change = row_of(journey, [items[item] for item in journey.items], frontier.now)
+            row, journey.next_change = row_of(journey, frontier.now)
             rows.append(row)
             now = band(journey.friction) if row.status == "open" and not journey.synthetic else None
             if now != journey.band:
@@ -224,8 +224,9 @@ def _step(run: Fold, whole: bool) -> Step:
 
 def _restand(run: Fold) -> None:
     """Add to the counters by how much the touched items stand otherwise than before."""
-    tally = run.tally
+    tally, packed = run.tally, run.items.packed
     for name, before in run.before.items():
+        packed.pop(name, None)
         item = run.items[name]
         journey = run.journeys.get(item.journey)
         if journey is None or journey.synthetic:

@@ -18,13 +18,14 @@ from typing import Any
 
 import msgspec
 
-from tribo.measure.history import History, Item, Journey, Timer
+from tribo.measure.history import History, Item, Journey, Promise, Timer
 from tribo.measure.hours import Calendar
 from tribo.measure.journeys import DAY, Topology
 from tribo.measure.standards import Entry, Standards, applies, known
 from tribo.measure.standing import EXPECTS, standing
 from tribo_schemas.event import Event, order_key
 from tribo_schemas.finding import BY_TEAM, DELIGHT, Finding
+from tribo_schemas.journey import PROMISE_COUNTS
 
 SILENT_FOR = DAY  # a promise whose source is silent this long is called broken after all
 WORDS_BEFORE = DAY  # kept, informed and released belong to a promise made at most this much later
@@ -35,6 +36,9 @@ RECOVERY_WITHIN = 90 * DAY
 
 RISK, DUE, TARGET, EXPECTATION, CONFIRMATION = range(5)  # the order of timers at the same instant
 FIRST_RESPONSE = frozenset(("service", "returns"))
+NO_WAIT = (0, 0, 0, -(1 << 62))
+PROMISE_INDEX = {count: index for index, count in enumerate(PROMISE_COUNTS)}
+TROUBLES = frozenset(("handoffs", "reopened", "repeat_contacts"))  # after which a service item was not resolved at first contact
 PAUSED_BY_CUSTOMER = frozenset(("resolution", "total_resolution"))
 
 
@@ -122,11 +126,12 @@ class Fold:
             self.event = event
             self.at = at
             self.reference = reference = f"{event.source}/{event.id}"
-            item = items.get(event.item)
-            if item is None:
+            if event.item in items:
+                item = items[event.item]
+                if item.id not in before:
+                    before[item.id] = standing(self.standards, item)
+            else:
                 item = self._new_item(event)
-            elif item.id not in before:
-                before[item.id] = standing(self.standards, item)
             journey = journeys.get(item.journey)
             if journey is None:
                 continue
@@ -202,8 +207,17 @@ class Fold:
         if journey_id:
             journey = self.journeys.get(journey_id)
             if journey is None:
-                journey = self.journeys[journey_id] = Journey(id=journey_id, customer=customer, synthetic=synthetic)
+                journey = self.journeys[journey_id] = Journey(
+                    id=journey_id, customer=customer, synthetic=synthetic, opened_at=started_at, promises=[0] * len(PROMISE_COUNTS)
+                )
             journey.items.append(name)
+            journey.undone += 1
+            journey.opened_at = min(journey.opened_at, started_at)
+            if item.touchpoint not in journey.touchpoints:
+                journey.touchpoints = tuple(sorted((*journey.touchpoints, item.touchpoint)))
+            if item.touchpoint == "service":
+                journey.service += 1
+                journey.service_undone += 1
             if event.touchpoint in EXPECTS:
                 self.set_timer(event.time + EXPECTATION_WITHIN, EXPECTATION, item, "", event.source)
         return item
@@ -287,6 +301,38 @@ class Fold:
         setattr(item, count, getattr(item, count) + 1)
         journey = self.journeys[item.journey]
         setattr(journey, count, getattr(journey, count) + 1)
+        if item.touchpoint == "service" and count in TROUBLES:
+            journey.service_troubles += 1
+
+    def add_promise(self, item: Item, count: str, number: int = 1) -> None:
+        """Add to one of the journey's counts of promises."""
+        self.journeys[item.journey].promises[PROMISE_INDEX[count]] += number
+
+    def decide(self, item: Item, promise: Promise, state: str) -> None:
+        """A promise comes to another state."""
+        self.add_promise(item, promise.state, -1)
+        promise.state = state
+        self.add_promise(item, state)
+
+    def done(self, item: Item, done: bool) -> None:
+        """The item is done, or isn't any more."""
+        item.done = done
+        journey = self.journeys[item.journey]
+        change = -1 if done else 1
+        journey.undone += change
+        if item.touchpoint == "service":
+            journey.service_undone += change
+            if done:
+                journey.service_done_at = self.at
+
+    def step(self, item: Item, steps: int) -> None:
+        """The item's steps are now so many; the journey's are the most of any of its items."""
+        before, item.steps = item.steps, steps
+        journey = self.journeys[item.journey]
+        if steps >= journey.steps:
+            journey.steps = steps
+        elif before == journey.steps:
+            journey.steps = max(self.items[name].steps for name in journey.items)
 
     def judge(self, item: Item, name: str, outcome: str, number: int = 1) -> None:
         """Count an outcome (met, missed) of a standard."""
@@ -315,8 +361,14 @@ class Fold:
         """A wait begins, unless the item is done or the clock runs already."""
         if item.done or clock in item.clocks:
             return
-        item.clocks[clock] = (self.at, self.reference, source)
+        self.run_clock(item, clock, (self.at, self.reference, source))
         self.aim(item, clock)
+
+    def run_clock(self, item: Item, clock: str, running: tuple[int, str, str]) -> None:
+        """Let a clock run: from when, from which event, and which source it waits on."""
+        item.clocks[clock] = running
+        waiting = self.journeys[item.journey].waiting
+        waiting[clock] = waiting.get(clock, 0) + 1
 
     def aim(self, item: Item, clock: str) -> None:
         """Set the timers for the moments at which a running clock would miss its targets."""
@@ -378,6 +430,10 @@ class Fold:
         if entries:
             self._judge_clock(item, clock, entries, start, began, finished)
         del item.clocks[clock]
+        waiting = self.journeys[item.journey].waiting
+        waiting[clock] -= 1
+        if not waiting[clock]:
+            del waiting[clock]
         if finished and clock != "total_resolution":
             self.wait(item, clock, start)
 
@@ -401,13 +457,26 @@ class Fold:
         if clock == "total_resolution" and item.gaps:
             customer -= _within(item.gaps, start)
         business = self.business(item, clock, start, self.at, self.standards.default_calendar)
-        before = item.waits.get(clock)
-        if before is None or clock == "total_resolution":
-            item.waits[clock] = (1, customer, business, customer)
-        else:
-            count, all_customer, all_business, longest = before
-            item.waits[clock] = (count + 1, all_customer + customer, all_business + business, max(longest, customer))
+        waits = self.journeys[item.journey].waits
+        count, all_customer, all_business, longest = waits.get(clock, NO_WAIT)
+        waits[clock] = (count + 1, all_customer + customer, all_business + business, max(longest, customer))
+        if clock == "total_resolution":
+            item.total = (customer, business)
         self.observe(item, clock, customer, 1)
+
+    def forget_total(self, item: Item) -> None:
+        """The item's `total_resolution` runs again: what was measured of it no longer stands."""
+        if item.total is None:
+            return
+        self.observe(item, "total_resolution", item.total[0], -1)
+        item.total = None
+        journey = self.journeys[item.journey]
+        left = [total for name in journey.items if (total := self.items[name].total) is not None]
+        if left:
+            customer = [wait for wait, _ in left]
+            journey.waits["total_resolution"] = (len(left), sum(customer), sum(wait for _, wait in left), max(customer))
+        else:
+            journey.waits.pop("total_resolution", None)
 
     def observe(self, item: Item, clock: str, customer: int, number: int) -> None:
         """Count a wait in its bucket, or with -1 take it out again."""

@@ -37,7 +37,7 @@ def assigned(fold: Fold, item: Item, event: Event) -> None:
         return
     old_team, old_owner, old_bot = item.team, item.owner, item.bot
     last_owner = item.last_owner if team == old_team else None
-    _hold(item, team, owner, is_bot)
+    _hold(fold, item, team, owner, is_bot)
     item.assigned_event = fold.reference
     if before is not None:
         level = "team" if team != old_team else "owner"
@@ -53,7 +53,7 @@ def assigned(fold: Fold, item: Item, event: Event) -> None:
             item.past_owners += (old_owner,)
 
 
-def _hold(item: Item, team: str | None, owner: str | None, is_bot: bool) -> None:
+def _hold(fold: Fold, item: Item, team: str | None, owner: str | None, is_bot: bool) -> None:
     if team != item.team:
         item.last_owner = None
     item.team, item.owner, item.bot = team, owner, is_bot
@@ -67,7 +67,7 @@ def _hold(item: Item, team: str | None, owner: str | None, is_bot: bool) -> None
                 item.queues += (team,)
         elif (owner or BOT) not in item.holders:
             item.holders += (owner or BOT,)
-        item.steps = len(item.holders) + sum(queue not in item.owned for queue in item.queues)
+        fold.step(item, len(item.holders) + sum(queue not in item.owned for queue in item.queues))
 
 
 def _handoff(

@@ -49,7 +49,7 @@ def purchased(fold: Fold, item: Item) -> None:
         return
     earlier = [
         other
-        for other in fold.items.values()
+        for other in fold.items.all()
         if other is not item and other.touchpoint == "purchase" and other.customer == item.customer and fold.started(other)
     ]
     if journey.first_purchase is None:
