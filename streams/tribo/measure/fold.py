@@ -25,7 +25,7 @@ from tribo.measure.standards import Entry, Standards, applies, known
 from tribo.measure.standing import EXPECTS, standing
 from tribo_schemas.event import Event, order_key
 from tribo_schemas.finding import BY_TEAM, DELIGHT, Finding
-from tribo_schemas.journey import PROMISE_COUNTS
+from tribo_schemas.journey import PromiseCounts
 
 SILENT_FOR = DAY  # a promise whose source is silent this long is called broken after all
 WORDS_BEFORE = DAY  # kept, informed and released belong to a promise made at most this much later
@@ -37,7 +37,6 @@ RECOVERY_WITHIN = 90 * DAY
 RISK, DUE, TARGET, EXPECTATION, CONFIRMATION = range(5)  # the order of timers at the same instant
 FIRST_RESPONSE = frozenset(("service", "returns"))
 NO_WAIT = (0, 0, 0, -(1 << 62))
-PROMISE_INDEX = {count: index for index, count in enumerate(PROMISE_COUNTS)}
 TROUBLES = frozenset(("handoffs", "reopened", "repeat_contacts"))  # after which a service item was not resolved at first contact
 PAUSED_BY_CUSTOMER = frozenset(("resolution", "total_resolution"))
 
@@ -126,12 +125,11 @@ class Fold:
             self.event = event
             self.at = at
             self.reference = reference = f"{event.source}/{event.id}"
-            if event.item in items:
-                item = items[event.item]
-                if item.id not in before:
-                    before[item.id] = standing(self.standards, item)
-            else:
+            item = items.get(event.item)
+            if item is None:
                 item = self._new_item(event)
+            elif item.id not in before:
+                before[item.id] = standing(self.standards, item)
             journey = journeys.get(item.journey)
             if journey is None:
                 continue
@@ -208,7 +206,7 @@ class Fold:
             journey = self.journeys.get(journey_id)
             if journey is None:
                 journey = self.journeys[journey_id] = Journey(
-                    id=journey_id, customer=customer, synthetic=synthetic, opened_at=started_at, promises=[0] * len(PROMISE_COUNTS)
+                    id=journey_id, customer=customer, synthetic=synthetic, opened_at=started_at, promises=PromiseCounts()
                 )
             journey.items.append(name)
             journey.undone += 1
@@ -269,9 +267,9 @@ class Fold:
             else:
                 journey.friction += points
         if not journey.synthetic:
-            self.count(f"finding|{kind}|{item.touchpoint}|{known(item.team, self.standards.teams) if kind in BY_TEAM else ''}", 1)
+            self.count(item, f"finding|{kind}|{item.touchpoint}|{known(item.team, self.standards.teams) if kind in BY_TEAM else ''}", 1)
             if kind == "complaint":
-                self.count(f"complaint|{known(found.topic, self.standards.topics)}", 1)
+                self.count(item, f"complaint|{known(found.topic, self.standards.topics)}", 1)
         return found
 
     def find_as_it_stands(self, kind: str, item: Item, began: str, evidence: tuple[str, ...]) -> None:
@@ -288,13 +286,15 @@ class Fold:
         if points:
             journey.friction -= points
         if not journey.synthetic:
-            self.count(f"finding|{kind}|{item.touchpoint}|", -1)
+            self.count(item, f"finding|{kind}|{item.touchpoint}|", -1)
         if self.found.pop(name, None) is None or name in self.restored:
             self.withdrawn[name] = None
 
-    def count(self, key: str, number: int) -> None:
-        """Add to a counter of the tally."""
-        self.tally[key] = self.tally.get(key, 0) + number
+    def count(self, item: Item, key: str, number: int) -> None:
+        """Add to a counter, in what this pass changes and in what the item gave to it so far."""
+        tally, given = self.tally, item.tally
+        tally[key] = tally.get(key, 0) + number
+        given[key] = given.get(key, 0) + number
 
     def add(self, item: Item, count: str) -> None:
         """Add one to a count of a journey row, for the item and for its journey."""
@@ -306,7 +306,8 @@ class Fold:
 
     def add_promise(self, item: Item, count: str, number: int = 1) -> None:
         """Add to one of the journey's counts of promises."""
-        self.journeys[item.journey].promises[PROMISE_INDEX[count]] += number
+        promises = self.journeys[item.journey].promises
+        setattr(promises, count, getattr(promises, count) + number)
 
     def decide(self, item: Item, promise: Promise, state: str) -> None:
         """A promise comes to another state."""
@@ -337,12 +338,12 @@ class Fold:
     def judge(self, item: Item, name: str, outcome: str, number: int = 1) -> None:
         """Count an outcome (met, missed) of a standard."""
         if not self.journeys[item.journey].synthetic:
-            self.count(f"standard|{name}|{outcome}", number)
+            self.count(item, f"standard|{name}|{outcome}", number)
 
     def count_fate(self, item: Item, fate: str) -> None:
         """What became of a resolution."""
         if not self.journeys[item.journey].synthetic:
-            self.count(f"resolution|{fate}", 1)
+            self.count(item, f"resolution|{fate}", 1)
 
     def practice(self, item: Item, practice: str) -> list[Entry]:
         """The entries about a practice that hold for this item."""
@@ -483,13 +484,12 @@ class Fold:
         if not self.journeys[item.journey].synthetic:
             keys, total = self.standards.bucket_keys[clock, item.touchpoint]
             key = keys[bisect_left(self.standards.bounds[clock], customer)]
-            tally = self.tally
-            tally[key] = tally.get(key, 0) + number
-            tally[total] = tally.get(total, 0) + number * customer
+            self.count(item, key, number)
+            self.count(item, total, number * customer)
             if clock == "queue":
                 team = known(item.team, self.standards.teams)
-                self.count(f"queue|{team}|{key.rsplit('|', 1)[1]}", number)
-                self.count(f"queue_ms|{team}", number * customer)
+                self.count(item, f"queue|{team}|{key.rsplit('|', 1)[1]}", number)
+                self.count(item, f"queue_ms|{team}", number * customer)
 
     def miss(self, item: Item, clock: str, entry: Entry, began: str, start: int, due: int) -> None:
         """A target was missed at `due`, found there or, when its source was slow, by the event that came after it."""

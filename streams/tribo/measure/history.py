@@ -8,10 +8,13 @@ Instants are UTC milliseconds, durations milliseconds.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
+
+from tribo_schemas.journey import PromiseCounts
 
 Reference = str  # the evidence: `source/id` of an event
 
@@ -140,6 +143,8 @@ class Item(msgspec.Struct, gc=False, array_like=True):
     complaints: int = 0
     praises: int = 0
     surprises: int = 0
+    tally: dict[str, int] = {}
+    """What it gave to the counters so far, by tally key."""
 
 
 class Journey(msgspec.Struct, gc=False, array_like=True):
@@ -174,8 +179,7 @@ class Journey(msgspec.Struct, gc=False, array_like=True):
     # the sums over its items
     undone: int = 0
     steps: int = 0
-    promises: list[int] = []
-    """In the order of PROMISE_COUNTS."""
+    promises: PromiseCounts = msgspec.field(default_factory=PromiseCounts)
     waits: dict[str, tuple[int, int, int, int]] = {}
     waiting: dict[str, int] = {}
     """By clock, how many run."""
@@ -214,27 +218,29 @@ class Timer(msgspec.Struct, gc=False, array_like=True, order=True):
 class Items(dict[str, Item]):
     """A history's items by id; `all()` iterates. What was not changed since the state was read is written back as it was read."""
 
-    __slots__ = ("packed",)
+    __slots__ = ("packed", "unread")
 
-    def __init__(self, packed: dict[str, msgspec.Raw] | None = None) -> None:
-        self.packed: dict[str, msgspec.Raw] = {} if packed is None else packed
+    def __init__(self, packed: dict[str, msgspec.Raw]) -> None:
+        self.packed = packed
+        self.unread = len(packed)
 
     def __missing__(self, name: str) -> Item:
         item = self[name] = _decode_item(self.packed[name])
+        self.unread -= 1
         return item
 
     def __contains__(self, name: object) -> bool:
         return dict.__contains__(self, name) or name in self.packed
 
     def __len__(self) -> int:
-        return len(self.keys() | self.packed.keys())
-
-    def __bool__(self) -> bool:
-        return bool(self.packed) or dict.__len__(self) > 0
+        return dict.__len__(self) + self.unread
 
     def get(self, name: str, default: None = None) -> Item | None:  # type: ignore[override]
         """The item, or None."""
-        return self[name] if name in self else default  # noqa: SIM401 - dict.get sees no packed items
+        try:
+            return self[name]
+        except KeyError:
+            return default
 
     def all(self) -> Iterable[Item]:
         """Every item."""
@@ -254,16 +260,26 @@ class Items(dict[str, Item]):
 class History:
     """The state of one history after everything up to `last_event` and `last_timer` was folded."""
 
-    items: Items = field(default_factory=Items)
+    items: Items = field(default_factory=lambda: Items({}))
     journeys: dict[str, Journey] = field(default_factory=dict)
     timers: list[Timer] = field(default_factory=list)
     last_event: tuple[int, int, int, str, str] | None = None
     last_timer: Timer | None = None
-    tally: dict[str, int] = field(default_factory=dict)
+    conflicts: dict[str, int] = field(default_factory=dict)
+    """What was refused of who belongs to whom, by tally key."""
     unseen: list[str] = field(default_factory=list)
     retracted: list[Reference] = field(default_factory=list)
     unknown: int = 0
     """How many of its promises are `unknown`."""
+
+    @property
+    def tally(self) -> dict[str, int]:
+        """All that the history gave to the counters so far, by tally key."""
+        total = Counter(self.conflicts)
+        for item in self.items.all():
+            total.update(item.tally)
+        total.update(f"journey|{journey.band}" for journey in self.journeys.values() if journey.band is not None)
+        return {key: number for key, number in total.items() if number}
 
 
 class _Packed(msgspec.Struct, gc=False, array_like=True):
@@ -274,7 +290,7 @@ class _Packed(msgspec.Struct, gc=False, array_like=True):
     timers: list[Timer]
     last_event: tuple[int, int, int, str, str] | None
     last_timer: Timer | None
-    tally: dict[str, int]
+    conflicts: dict[str, int]
     unseen: list[str]
     retracted: list[Reference]
     unknown: int
@@ -288,7 +304,7 @@ _decode_item = msgspec.msgpack.Decoder(Item).decode
 def encode_history(history: History) -> bytes:
     """The state as msgpack, for the ledger."""
     return _encode(_Packed(
-        history.items.pack(), history.journeys, history.timers, history.last_event, history.last_timer, history.tally, history.unseen,
+        history.items.pack(), history.journeys, history.timers, history.last_event, history.last_timer, history.conflicts, history.unseen,
         history.retracted, history.unknown,
     ))  # fmt: skip
 
@@ -297,6 +313,6 @@ def decode_history(blob: bytes) -> History:
     """The state that `encode_history` wrote."""
     packed = _decode(blob)
     return History(
-        Items(packed.items), packed.journeys, packed.timers, packed.last_event, packed.last_timer, packed.tally, packed.unseen,
+        Items(packed.items), packed.journeys, packed.timers, packed.last_event, packed.last_timer, packed.conflicts, packed.unseen,
         packed.retracted, packed.unknown,
     )  # fmt: skip

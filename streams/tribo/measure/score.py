@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 from tribo.measure.history import Journey
 from tribo.measure.journeys import DAY
 from tribo.measure.standards import Standards
-from tribo_schemas.journey import PROMISE_COUNTS, JourneyRow
+from tribo_schemas.journey import JourneyRow
 
 REPEAT_WITHIN = 7 * DAY
 ENDED_AFTER = 14 * DAY
 STALE_AFTER = 90 * DAY
 BANDS = ((0, "0"), (4, "1-4"), (9, "5-9"), (19, "10-19"))
-OPEN_COUNT, UNKNOWN_COUNT = PROMISE_COUNTS.index("open"), PROMISE_COUNTS.index("unknown")
 
 
 def band(friction: int) -> str:
@@ -29,7 +29,7 @@ def row_of(journey: Journey, now: int) -> tuple[JourneyRow, int | None]:
     last, promises = journey.last_event_at, journey.promises
     ends, stale = last + ENDED_AFTER, last + STALE_AFTER
     all_done = journey.undone == 0
-    ended_at = last if all_done and now >= ends and not (promises[OPEN_COUNT] or promises[UNKNOWN_COUNT]) else None
+    ended_at = last if all_done and now >= ends and not (promises.open or promises.unknown) else None
     status = "ended" if ended_at is not None else "stale" if now >= stale else "open"
     settled = None  # when it is clear whether service resolved it at first contact
     if journey.service:
@@ -46,7 +46,7 @@ def row_of(journey: Journey, now: int) -> tuple[JourneyRow, int | None]:
         complaints=journey.complaints, praises=journey.praises, surprises=journey.surprises,
         rating=journey.rating_sum / journey.ratings if journey.ratings else None, recovered=journey.recovered,
         repeat_purchase=journey.repeat_purchase, first_contact_resolved=first_contact,
-        promises=dict(zip(PROMISE_COUNTS, promises, strict=True)), waits=journey.waits.copy(), waiting=tuple(sorted(journey.waiting)),
+        promises=copy(promises), waits=journey.waits.copy(), waiting=tuple(sorted(journey.waiting)),
         friction=journey.friction, delight=journey.delight, synthetic=journey.synthetic,
     )  # fmt: skip
     next_change = stale if stale >= now else None

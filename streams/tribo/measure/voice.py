@@ -71,5 +71,5 @@ def recover(fold: Fold, journey: Journey) -> None:
         return
     journey.recovered = True
     item = fold.items[journey.problem_item]
-    fold.touched.add(journey.id)
+    fold.touch(item)
     fold.find_as_it_stands("recovered", item, journey.problem_event, (journey.problem_event, fold.reference))
