@@ -71,7 +71,8 @@ class JourneyRow(msgspec.Struct, gc=False, kw_only=True):
 
     def row(self) -> dict[str, Any]:
         """The row as people read it: instants as text, waits in seconds. The customer is as the events say: pseudonyms are the writer's."""
-        fields = {name: getattr(self, name) for name in self.__struct_fields__ if name != "last_event_at"}
+        fields = msgspec.structs.asdict(self)
+        del fields["last_event_at"]
         fields["opened_at"] = stamp(self.opened_at)
         fields["ended_at"] = None if self.ended_at is None else stamp(self.ended_at)
         fields["promises"] = msgspec.structs.asdict(self.promises)
