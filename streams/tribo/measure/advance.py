@@ -147,7 +147,7 @@ def _follows(history: History, events: Sequence[Event], frontier: Frontier) -> b
 
 
 def _known(item: Item, event: Event, history: History) -> bool:
-    if not item.journey or (event.customer is not None and event.customer != item.customer):
+    if not item.journey or not item.started or (event.customer is not None and event.customer != item.customer):
         return False
     if event.about is not None and any(other not in item.about for other in event.about):
         return False

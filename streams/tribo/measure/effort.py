@@ -60,8 +60,10 @@ def reopened(fold: Fold, item: Item, event: Event) -> None:
 
 def _run_total_again(fold: Fold, item: Item, source: str) -> None:
     """`total_resolution` runs on from the opening; what was measured of it no longer stands."""
-    if not item.opened or item.total_from is None:
+    if not item.opened:
         return
+    if item.total_from is None:  # it was resolved before it was opened
+        item.total_from = item.started_at
     fold.forget_total(item)
     for name in list(item.outcomes):
         fold.judge(item, name, "met", -1)
@@ -264,7 +266,7 @@ def _repeat_contact(fold: Fold, item: Item) -> None:
     for name in fold.journeys[item.journey].items:
         other = fold.items[name]
         if (
-            other is not item and other.touchpoint == "service" and fold.started(other)
+            other is not item and other.touchpoint == "service" and other.started
             and (not other.done or fold.at - other.done_at <= REPEAT_WITHIN)
             and not (other.topic_heard and item.topic_heard and other.topic != item.topic)
             and (earlier is None or other.started_at >= earlier.started_at)

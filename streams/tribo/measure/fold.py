@@ -141,6 +141,8 @@ class Fold:
             if item.channel is None:
                 item.channel = event.channel
             starts = reference == item.start_event
+            if starts:
+                item.started = True
             if starts and item.touchpoint == "purchase":  # before what the event itself says: a problem in it isn't won back by it
                 self.starts(self, item)
             fact = event.fact
@@ -190,13 +192,15 @@ class Fold:
             customer = place.customer
             start = place.start
             started_at = start[0] if start is not None else event.time
-            start_event = f"{start[3]}/{start[4]}" if start is not None else self.reference
+            start_event = f"{start[3]}/{start[4]}" if start is not None else ""
             about = tuple(sorted(place.about))
             topic = place.topic
             synthetic = place.journey in self.topology.synthetic
+            opened_at = self._opened_at(journey_id)
         else:
             journey_id, customer, about, synthetic = self._placed(event)
-            started_at, start_event, topic = event.time, self.reference, event.topic
+            opened_at = started_at = event.time
+            start_event, topic = self.reference, event.topic
         item = self.items[name] = Item(
             name, journey_id, event.touchpoint, customer, event.time, self.reference, event.source, started_at, start_event, topic,
             about=about,
@@ -206,19 +210,24 @@ class Fold:
             journey = self.journeys.get(journey_id)
             if journey is None:
                 journey = self.journeys[journey_id] = Journey(
-                    id=journey_id, customer=customer, synthetic=synthetic, opened_at=started_at, promises=PromiseCounts()
+                    id=journey_id, customer=customer, synthetic=synthetic, opened_at=opened_at, promises=PromiseCounts()
                 )
             journey.items.append(name)
-            journey.undone += 1
-            journey.opened_at = min(journey.opened_at, started_at)
             if item.touchpoint not in journey.touchpoints:
                 journey.touchpoints = tuple(sorted((*journey.touchpoints, item.touchpoint)))
-            if item.touchpoint == "service":
-                journey.service += 1
-                journey.service_undone += 1
-            if event.touchpoint in EXPECTS:
-                self.set_timer(event.time + EXPECTATION_WITHIN, EXPECTATION, item, "", event.source)
+            if self.topology is None or place.start is not None:  # an item of which there are only links isn't going on
+                journey.undone += 1
+                if item.touchpoint == "service":
+                    journey.service += 1
+                    journey.service_undone += 1
+                if item.touchpoint in EXPECTS:
+                    self.set_timer(event.time + EXPECTATION_WITHIN, EXPECTATION, item, "", event.source)
         return item
+
+    def _opened_at(self, journey_id: str) -> int:
+        """When a journey began: when its earliest item, after which it is named, started."""
+        start = self.topology.places[journey_id].start if self.topology is not None and journey_id else None
+        return start[0] if start is not None else 0
 
     def _placed(self, event: Event) -> tuple[str, str | None, tuple[str, ...], bool]:
         """Where a new item goes when everything earlier is folded; `advance` has made sure that this is all there is to it."""
@@ -350,12 +359,6 @@ class Fold:
         entries = self.standards.at(item.started_at).practices.get(practice)
         return [entry for entry in entries if applies(entry, item, item.team)] if entries else []
 
-    def started(self, item: Item) -> bool:
-        """Whether the item has started by now: not, when its first `opened` is still to come."""
-        if item.opened or self.topology is None:
-            return True
-        return not self.topology.places[item.id].opened
-
     # -- clocks -----------------------------------------------------------------------------------------------------
 
     def start_clock(self, item: Item, clock: str, source: str) -> None:
@@ -447,6 +450,8 @@ class Fold:
                     item.missed = tuple(other for other in item.missed if other != key)
             elif due is not None and due < self.at:
                 self.miss(item, clock, entry, began, start, due)
+                if clock == "total_resolution":  # it may run again
+                    item.missed += (key,)
             elif finished and applies(entry, item, item.team):
                 self.judge(item, entry.name, "met")
                 if clock == "total_resolution":
@@ -456,7 +461,7 @@ class Fold:
         """Note a finished wait that began at `start` and ends now."""
         customer = self.at - start
         if clock == "total_resolution" and item.gaps:
-            customer -= _within(item.gaps, start)
+            customer -= _within(item.gaps, start, self.at)
         business = self.business(item, clock, start, self.at, self.standards.default_calendar)
         waits = self.journeys[item.journey].waits
         count, all_customer, all_business, longest = waits.get(clock, NO_WAIT)
@@ -492,14 +497,20 @@ class Fold:
                 self.count(item, f"queue_ms|{team}", number * customer)
 
     def miss(self, item: Item, clock: str, entry: Entry, began: str, start: int, due: int) -> None:
-        """A target was missed at `due`, found there or, when its source was slow, by the event that came after it."""
-        if not applies(entry, item, item.team):
-            return
+        """A target was missed at `due`, found there, or by the event after it: a slow source's, or the first to resolve the item."""
+        holder = item.team, item.owner
+        if clock == "total_resolution":
+            item.team, item.owner = _holder_at(item, due)
+        if applies(entry, item, item.team):
+            self._missed(item, clock, entry, began, start, due)
+        item.team, item.owner = holder
+
+    def _missed(self, item: Item, clock: str, entry: Entry, began: str, start: int, due: int) -> None:
         at, event = self.at, self.event
         self.at, self.event = due, None
         customer = due - start
         if clock == "total_resolution":
-            customer -= _within(item.gaps, start)
+            customer -= _within(item.gaps, start, due)
         self.find(
             "standard_missed", item, began, (began,), standard=entry.name, clock=clock, customer_ms=customer,
             business_ms=self.business(item, clock, start, due, entry.calendar), expected_ms=entry.expected_ms(start),
@@ -550,6 +561,14 @@ def _merged(stops: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(merged)
 
 
-def _within(stops: Sequence[int], start: int) -> int:
-    """How long stretches last that lie after `start`."""
-    return sum(max(end - max(begin, start), 0) for begin, end in zip(stops[::2], stops[1::2], strict=True))
+def _within(stops: Sequence[int], start: int, end: int) -> int:
+    """How long stretches last that lie between `start` and `end`."""
+    return sum(max(min(until, end) - max(begin, start), 0) for begin, until in zip(stops[::2], stops[1::2], strict=True))
+
+
+def _holder_at(item: Item, at: int) -> tuple[str | None, str | None]:
+    """Who had the item at an instant: team and owner."""
+    for since, team, owner in reversed(item.held):
+        if since <= at:
+            return team, owner
+    return None, None

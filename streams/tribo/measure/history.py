@@ -81,6 +81,7 @@ class Item(msgspec.Struct, gc=False, array_like=True):
     topic: str | None = None
     topic_heard: bool = False
     channel: str | None = None
+    started: bool = False
     opened: bool = False
     purchase_opened: bool = False
     about: tuple[str, ...] = ()
@@ -107,6 +108,8 @@ class Item(msgspec.Struct, gc=False, array_like=True):
     owned: tuple[str | None, ...] = ()
     holders: tuple[str, ...] = ()
     steps: int = 0
+    held: tuple[tuple[int, str | None, str | None], ...] = ()
+    """Since when who had it; kept only where a standard asks for the holder of an earlier time."""
     # clocks
     clocks: dict[str, tuple[int, str, str]] = {}
     answered: bool = False

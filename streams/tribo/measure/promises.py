@@ -246,11 +246,11 @@ def _move(fold: Fold, item: Item, promise: Promise, due: int, reference: str) ->
         promise.last_move = reference
         fold.find("promise_moved", item, reference, evidence, promise=promise.id)
         _await(fold, item, promise)
-        if promise.breaks_at < fold.at:
+        if promise.breaks_at < fold.at and promise.asked <= fold.at:  # what was told before the promise breaks it when it is made
             _break(fold, item, promise, fold.at)
     else:
         if promise.state == OPEN and promise.breaks_at < fold.at:
-            _break(fold, item, promise, promise.breaks_at)
+            _break(fold, item, promise, max(promise.breaks_at, promise.asked))
         promise.moved_late += 1
         fold.add_promise(item, "moved_late")
         promise.due = due

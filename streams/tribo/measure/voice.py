@@ -50,7 +50,7 @@ def purchased(fold: Fold, item: Item) -> None:
     earlier = [
         other
         for other in fold.items.all()
-        if other is not item and other.touchpoint == "purchase" and other.customer == item.customer and fold.started(other)
+        if other is not item and other.touchpoint == "purchase" and other.customer == item.customer and other.started
     ]
     if journey.first_purchase is None:
         journey.first_purchase = item.id
