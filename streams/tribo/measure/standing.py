@@ -27,7 +27,7 @@ def standing(standards: Standards, item: Item) -> dict[str, int]:
         if clock == "queue":
             _add(stands, f"queueing|{known(item.team, standards.teams)}")
     in_force = standards.at(item.started_at)
-    if not in_force.entries and not standards.names:
+    if not standards.names or not item.start_event:  # nothing is expected, or there are only links: it isn't going on
         return stands
     for clock, running in item.clocks.items():
         for entry in in_force.clocks.get(clock, ()):
