@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from tribo.run.measure import Reader
-from tribo.wire.mapping import Mapping
 from tribo.wire.readers import blocks, form_of, read
 from tribo.wire.rejects import Reject, reject
 from tribo_schemas.event import BadEvent, Event, decode_event, event_of
@@ -19,6 +18,8 @@ NUMBERS: dict[str, Callable[[str], Any]] = {"score": float, "scale": float, "seq
 def reading(inputs: list[str], source: str | Mapping | None) -> Reader:
     """A reader of all inputs, through the mapping `source` where one is named. Raises BadConfig for what can't be read."""
     if source is not None:
+        from tribo.wire.mapping import Mapping  # only here: it brings pydantic, a tenth of a second
+
         mapping = Mapping.load(source) if isinstance(source, str) else source
         return lambda take, refuse: mapping.feed(inputs, take, refuse)
     forms = {name: form_of(name) for name in inputs}
