@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from copy import copy
 from typing import Any
+
+from msgspec.structs import replace
 
 from tribo.measure.history import Journey
 from tribo.measure.journeys import DAY
@@ -46,7 +47,7 @@ def row_of(journey: Journey, now: int) -> tuple[JourneyRow, int | None]:
         complaints=journey.complaints, praises=journey.praises, surprises=journey.surprises,
         rating=journey.rating_sum / journey.ratings if journey.ratings else None, recovered=journey.recovered,
         repeat_purchase=journey.repeat_purchase, first_contact_resolved=first_contact,
-        promises=copy(promises), waits=journey.waits.copy(), waiting=tuple(sorted(journey.waiting)),
+        promises=replace(promises), waits=journey.waits.copy(), waiting=tuple(sorted(journey.waiting)),
         friction=journey.friction, delight=journey.delight, synthetic=journey.synthetic,
     )  # fmt: skip
     next_change = stale if stale >= now else None

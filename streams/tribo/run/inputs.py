@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tribo.run.measure import Reader
 from tribo.wire.readers import blocks, form_of, read
 from tribo.wire.rejects import Reject, reject
 from tribo_schemas.event import BadEvent, Event, decode_event, event_of
+
+if TYPE_CHECKING:
+    from tribo.wire.mapping import Mapping
 
 Take = Callable[[Event], None]
 Refuse = Callable[[dict[str, Any]], None]
