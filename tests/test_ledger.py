@@ -285,7 +285,7 @@ def test_a_history_that_crashes_the_fold_is_set_aside_and_taken_up_again(ledger:
         assert reader.journey("case:1") is None
         story = reader.journey("case:2")
         assert story is not None
-        assert story.row.promises["made"] == 1
+        assert story.row.promises.made == 1
         assert reader.tallies()["set_aside"] == 1
     assert ledger.refold(Frontier(BEGIN + 2 * MINUTE), STANDARDS) == 0
     monkeypatch.undo()
@@ -293,7 +293,7 @@ def test_a_history_that_crashes_the_fold_is_set_aside_and_taken_up_again(ledger:
     with Reader(ledger.where) as reader:
         story = reader.journey("case:1")
         assert story is not None
-        assert story.row.promises["made"] == 1
+        assert story.row.promises.made == 1
         assert not reader.set_aside()
         assert "set_aside" not in reader.tallies()
 

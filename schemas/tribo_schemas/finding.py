@@ -49,18 +49,16 @@ class Finding(msgspec.Struct, gc=False, kw_only=True):
 
     def row(self) -> dict[str, Any]:
         """The finding as people read it: instants as text, durations in seconds, what does not apply left out."""
-        fields: dict[str, Any] = {}
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if value is None:
-                continue
-            if name == "at":
-                fields[name] = stamp(value)
-            elif name.endswith("_ms"):
-                fields[name[:-3] + "_seconds"] = seconds(value)
-            else:
-                fields[name] = list(value) if name == "evidence" else value
+        fields = {name: value for name, value in zip(NAMES, msgspec.structs.astuple(self), strict=True) if value is not None}
+        fields["at"] = stamp(self.at)
+        fields["evidence"] = list(self.evidence)
+        if "customer_seconds" in fields or "expected_seconds" in fields or "business_seconds" in fields:
+            fields.update((name, seconds(fields[name])) for name in DURATIONS if name in fields)
         return fields
+
+
+NAMES = tuple(name[:-3] + "_seconds" if name.endswith("_ms") else name for name in Finding.__struct_fields__)
+DURATIONS = tuple(name for name in NAMES if name.endswith("_seconds"))
 
 
 def seconds(milliseconds: int) -> int | float:

@@ -14,6 +14,23 @@ PROMISE_STATES = ("open", "kept", "kept_as_moved", "kept_late", "broken", "relea
 CLOCKS = ("queue", "hold", "first_response", "first_bot_response", "next_response", "resolution", "total_resolution", "authority")
 
 
+class PromiseCounts(msgspec.Struct, gc=False, array_like=True):
+    """How many promises were made in a journey, what became of them, and how many were moved, moved too late, or kept early.
+    Those from `open` to `unknown` add up to `made`."""
+
+    made: int = 0
+    open: int = 0
+    kept: int = 0
+    kept_as_moved: int = 0
+    kept_late: int = 0
+    broken: int = 0
+    released: int = 0
+    unknown: int = 0
+    moved: int = 0
+    moved_late: int = 0
+    early: int = 0
+
+
 class JourneyRow(msgspec.Struct, gc=False, kw_only=True):
     """One journey. Instants are UTC milliseconds; `waits` holds, by clock, (count, customer ms, business ms, longest customer ms)."""
 
@@ -45,7 +62,7 @@ class JourneyRow(msgspec.Struct, gc=False, kw_only=True):
     recovered: bool
     repeat_purchase: bool
     first_contact_resolved: bool | None
-    promises: dict[str, int]
+    promises: PromiseCounts
     waits: dict[str, tuple[int, int, int, int]]
     waiting: tuple[str, ...]
     friction: int
@@ -54,9 +71,11 @@ class JourneyRow(msgspec.Struct, gc=False, kw_only=True):
 
     def row(self) -> dict[str, Any]:
         """The row as people read it: instants as text, waits in seconds. The customer is as the events say: pseudonyms are the writer's."""
-        fields = {name: getattr(self, name) for name in self.__struct_fields__ if name != "last_event_at"}
+        fields = msgspec.structs.asdict(self)
+        del fields["last_event_at"]
         fields["opened_at"] = stamp(self.opened_at)
         fields["ended_at"] = None if self.ended_at is None else stamp(self.ended_at)
+        fields["promises"] = msgspec.structs.asdict(self.promises)
         fields["rating"] = None if self.rating is None else round(self.rating, 6)
         fields["waits"] = {
             clock: {

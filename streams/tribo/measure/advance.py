@@ -89,14 +89,11 @@ def fold(events: Sequence[Event], frontier: Frontier, standards: Standards, hubs
     places = topology(happened, hubs)
     run = Fold(History(), frontier, standards, places, FACTS, TIMERS, promises.implied, effort.started)
     run.run(happened)
-    for kind, number in places.conflicts.items():
-        if number:
-            run.count(f"conflict|{kind}", number)
+    run.history.conflicts = {f"conflict|{kind}": number for kind, number in places.conflicts.items() if number}
+    run.tally.update(run.history.conflicts)
     run.history.retracted = [f"{event.source}/{event.retracts}" for event in events if event.fact == "retracted"]
     run.history.unseen = sorted({other for place in places.places.values() for other in place.about} - places.places.keys())
-    step = _step(run, whole=True)
-    step.history.tally = {key: number for key, number in step.tally.items() if number}
-    return step
+    return _step(run, whole=True)
 
 
 def advance(history: History | None, events: Sequence[Event], frontier: Frontier, standards: Standards) -> Step | None:
@@ -111,15 +108,7 @@ def advance(history: History | None, events: Sequence[Event], frontier: Frontier
         return None
     run = Fold(history, frontier, standards, None, FACTS, TIMERS, promises.implied, effort.started)
     run.run(ordered)
-    step = _step(run, whole=False)
-    tally = history.tally
-    for key, number in step.tally.items():
-        total = tally.get(key, 0) + number
-        if total:
-            tally[key] = total
-        else:
-            tally.pop(key, None)
-    return step
+    return _step(run, whole=False)
 
 
 def _follows(history: History, events: Sequence[Event], frontier: Frontier) -> bool:
@@ -158,7 +147,7 @@ def _follows(history: History, events: Sequence[Event], frontier: Frontier) -> b
 
 
 def _known(item: Item, event: Event, history: History) -> bool:
-    if not item.journey or (event.customer is not None and event.customer != item.customer):
+    if not item.journey or not item.started or (event.customer is not None and event.customer != item.customer):
         return False
     if event.about is not None and any(other not in item.about for other in event.about):
         return False
@@ -196,23 +185,22 @@ def _step(run: Fold, whole: bool) -> Step:
             if timer.rank == DUE and timer.at < frontier.now:
                 promises.look_if_unknown(run, items[timer.item], timer)
     if history.unknown and not frontier.complete:
-        for item in items.values():
+        for item in items.all():
             for promise in item.promises.values():
                 if promise.unknown and not frontier.unheard(promise.breaks_at, promise.source):
                     promises.no_longer_unknown(run, item, promise)
     _restand(run)
     rows: list[JourneyRow] = []
     deadlines: dict[str, int] = {}
-    for name, journey in history.journeys.items():
-        if whole or name in run.touched or (journey.next_change is not None and journey.next_change < frontier.now):
-            row, journey.next_change = row_of(journey, [items[item] for item in journey.items], frontier.now)
+    for journey in history.journeys.values():
+        if whole or journey.id in run.touched or (journey.next_change is not None and journey.next_change < frontier.now):
+            row, journey.next_change = row_of(journey, frontier.now)
             rows.append(row)
             now = band(journey.friction) if row.status == "open" and not journey.synthetic else None
             if now != journey.band:
-                if journey.band is not None:
-                    run.count(f"journey|{journey.band}", -1)
-                if now is not None:
-                    run.count(f"journey|{now}", 1)
+                for name, number in ((journey.band, -1), (now, 1)):
+                    if name is not None:
+                        run.tally[f"journey|{name}"] = run.tally.get(f"journey|{name}", 0) + number
                 journey.band = now
         if journey.next_change is not None and deadlines.get("", LATEST) > journey.next_change:
             deadlines[""] = journey.next_change
@@ -224,8 +212,9 @@ def _step(run: Fold, whole: bool) -> Step:
 
 def _restand(run: Fold) -> None:
     """Add to the counters by how much the touched items stand otherwise than before."""
-    tally = run.tally
+    packed = run.items.packed
     for name, before in run.before.items():
+        packed.pop(name, None)
         item = run.items[name]
         journey = run.journeys.get(item.journey)
         if journey is None or journey.synthetic:
@@ -235,4 +224,4 @@ def _restand(run: Fold) -> None:
             for key in before.keys() | after.keys():
                 change = after.get(key, 0) - before.get(key, 0)
                 if change:
-                    tally[key] = tally.get(key, 0) + change
+                    run.count(item, key, change)

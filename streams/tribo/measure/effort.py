@@ -48,7 +48,7 @@ def reopened(fold: Fold, item: Item, event: Event) -> None:
             fold.count_fate(item, "contradicted")
         item.resolution = None
     if item.done:
-        item.done = False
+        fold.done(item, False)
         if item.resolved_at is not None and item.first_resolved:
             if item.gap_from is not None:
                 if fold.at > item.gap_from:
@@ -60,15 +60,15 @@ def reopened(fold: Fold, item: Item, event: Event) -> None:
 
 def _run_total_again(fold: Fold, item: Item, source: str) -> None:
     """`total_resolution` runs on from the opening; what was measured of it no longer stands."""
-    if not item.opened or item.total_from is None:
+    if not item.opened:
         return
-    before = item.waits.pop("total_resolution", None)
-    if before is not None:
-        fold.observe(item, "total_resolution", before[1], -1)
+    if item.total_from is None:  # it was resolved before it was opened
+        item.total_from = item.started_at
+    fold.forget_total(item)
     for name in list(item.outcomes):
         fold.judge(item, name, "met", -1)
         del item.outcomes[name]
-    item.clocks["total_resolution"] = (item.total_from, item.start_event, source)
+    fold.run_clock(item, "total_resolution", (item.total_from, item.start_event, source))
     fold.aim(item, "total_resolution")
 
 
@@ -79,7 +79,8 @@ def finish(fold: Fold, item: Item) -> None:
     fold.unpause(item)
     for clock in list(item.clocks):
         fold.stop_clock(item, clock, finished=clock in COUNTED_TO_THE_END)
-    item.done = item.ever_done = True
+    fold.done(item, True)
+    item.ever_done = True
     item.done_at = fold.at
     item.done_event = fold.reference
     check_alternative(fold, item)
@@ -95,12 +96,15 @@ def resolved(fold: Fold, item: Item, event: Event) -> None:
         fold.stop_clock(item, clock)
     if item.opened and "total_resolution" not in item.clocks and item.total_from is None and item.started_at <= fold.at:
         item.total_from = item.started_at
-        item.clocks["total_resolution"] = (item.started_at, item.start_event, event.source)
+        fold.run_clock(item, "total_resolution", (item.started_at, item.start_event, event.source))
     if "total_resolution" in item.clocks:
         start = item.clocks["total_resolution"][0]
         fold.stop_clock(item, "total_resolution")
         fold.wait(item, "total_resolution", start)
-    item.first_resolved = True
+    if not item.first_resolved:
+        item.first_resolved = True
+        if item.touchpoint == "service":
+            fold.journeys[item.journey].service_resolved += 1
     item.resolved_at = item.gap_from = fold.at
     finish(fold, item)
     if item.touchpoint == "service":
@@ -262,7 +266,7 @@ def _repeat_contact(fold: Fold, item: Item) -> None:
     for name in fold.journeys[item.journey].items:
         other = fold.items[name]
         if (
-            other is not item and other.touchpoint == "service" and fold.started(other)
+            other is not item and other.touchpoint == "service" and other.started
             and (not other.done or fold.at - other.done_at <= REPEAT_WITHIN)
             and not (other.topic_heard and item.topic_heard and other.topic != item.topic)
             and (earlier is None or other.started_at >= earlier.started_at)

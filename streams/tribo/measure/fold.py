@@ -18,13 +18,14 @@ from typing import Any
 
 import msgspec
 
-from tribo.measure.history import History, Item, Journey, Timer
+from tribo.measure.history import History, Item, Journey, Promise, Timer
 from tribo.measure.hours import Calendar
 from tribo.measure.journeys import DAY, Topology
 from tribo.measure.standards import Entry, Standards, applies, known
 from tribo.measure.standing import EXPECTS, standing
 from tribo_schemas.event import Event, order_key
 from tribo_schemas.finding import BY_TEAM, DELIGHT, Finding
+from tribo_schemas.journey import PromiseCounts
 
 SILENT_FOR = DAY  # a promise whose source is silent this long is called broken after all
 WORDS_BEFORE = DAY  # kept, informed and released belong to a promise made at most this much later
@@ -35,6 +36,8 @@ RECOVERY_WITHIN = 90 * DAY
 
 RISK, DUE, TARGET, EXPECTATION, CONFIRMATION = range(5)  # the order of timers at the same instant
 FIRST_RESPONSE = frozenset(("service", "returns"))
+NO_WAIT = (0, 0, 0, -(1 << 62))
+TROUBLES = frozenset(("handoffs", "reopened", "repeat_contacts"))  # after which a service item was not resolved at first contact
 PAUSED_BY_CUSTOMER = frozenset(("resolution", "total_resolution"))
 
 
@@ -138,6 +141,8 @@ class Fold:
             if item.channel is None:
                 item.channel = event.channel
             starts = reference == item.start_event
+            if starts:
+                item.started = True
             if starts and item.touchpoint == "purchase":  # before what the event itself says: a problem in it isn't won back by it
                 self.starts(self, item)
             fact = event.fact
@@ -187,13 +192,15 @@ class Fold:
             customer = place.customer
             start = place.start
             started_at = start[0] if start is not None else event.time
-            start_event = f"{start[3]}/{start[4]}" if start is not None else self.reference
+            start_event = f"{start[3]}/{start[4]}" if start is not None else ""
             about = tuple(sorted(place.about))
             topic = place.topic
             synthetic = place.journey in self.topology.synthetic
+            opened_at = self._opened_at(journey_id)
         else:
             journey_id, customer, about, synthetic = self._placed(event)
-            started_at, start_event, topic = event.time, self.reference, event.topic
+            opened_at = started_at = event.time
+            start_event, topic = self.reference, event.topic
         item = self.items[name] = Item(
             name, journey_id, event.touchpoint, customer, event.time, self.reference, event.source, started_at, start_event, topic,
             about=about,
@@ -202,11 +209,25 @@ class Fold:
         if journey_id:
             journey = self.journeys.get(journey_id)
             if journey is None:
-                journey = self.journeys[journey_id] = Journey(id=journey_id, customer=customer, synthetic=synthetic)
+                journey = self.journeys[journey_id] = Journey(
+                    id=journey_id, customer=customer, synthetic=synthetic, opened_at=opened_at, promises=PromiseCounts()
+                )
             journey.items.append(name)
-            if event.touchpoint in EXPECTS:
-                self.set_timer(event.time + EXPECTATION_WITHIN, EXPECTATION, item, "", event.source)
+            if item.touchpoint not in journey.touchpoints:
+                journey.touchpoints = tuple(sorted((*journey.touchpoints, item.touchpoint)))
+            if self.topology is None or place.start is not None:  # an item of which there are only links isn't going on
+                journey.undone += 1
+                if item.touchpoint == "service":
+                    journey.service += 1
+                    journey.service_undone += 1
+                if item.touchpoint in EXPECTS:
+                    self.set_timer(event.time + EXPECTATION_WITHIN, EXPECTATION, item, "", event.source)
         return item
+
+    def _opened_at(self, journey_id: str) -> int:
+        """When a journey began: when its earliest item, after which it is named, started."""
+        start = self.topology.places[journey_id].start if self.topology is not None and journey_id else None
+        return start[0] if start is not None else 0
 
     def _placed(self, event: Event) -> tuple[str, str | None, tuple[str, ...], bool]:
         """Where a new item goes when everything earlier is folded; `advance` has made sure that this is all there is to it."""
@@ -255,9 +276,9 @@ class Fold:
             else:
                 journey.friction += points
         if not journey.synthetic:
-            self.count(f"finding|{kind}|{item.touchpoint}|{known(item.team, self.standards.teams) if kind in BY_TEAM else ''}", 1)
+            self.count(item, f"finding|{kind}|{item.touchpoint}|{known(item.team, self.standards.teams) if kind in BY_TEAM else ''}", 1)
             if kind == "complaint":
-                self.count(f"complaint|{known(found.topic, self.standards.topics)}", 1)
+                self.count(item, f"complaint|{known(found.topic, self.standards.topics)}", 1)
         return found
 
     def find_as_it_stands(self, kind: str, item: Item, began: str, evidence: tuple[str, ...]) -> None:
@@ -274,40 +295,69 @@ class Fold:
         if points:
             journey.friction -= points
         if not journey.synthetic:
-            self.count(f"finding|{kind}|{item.touchpoint}|", -1)
+            self.count(item, f"finding|{kind}|{item.touchpoint}|", -1)
         if self.found.pop(name, None) is None or name in self.restored:
             self.withdrawn[name] = None
 
-    def count(self, key: str, number: int) -> None:
-        """Add to a counter of the tally."""
-        self.tally[key] = self.tally.get(key, 0) + number
+    def count(self, item: Item, key: str, number: int) -> None:
+        """Add to a counter, in what this pass changes and in what the item gave to it so far."""
+        tally, given = self.tally, item.tally
+        tally[key] = tally.get(key, 0) + number
+        given[key] = given.get(key, 0) + number
 
     def add(self, item: Item, count: str) -> None:
         """Add one to a count of a journey row, for the item and for its journey."""
         setattr(item, count, getattr(item, count) + 1)
         journey = self.journeys[item.journey]
         setattr(journey, count, getattr(journey, count) + 1)
+        if item.touchpoint == "service" and count in TROUBLES:
+            journey.service_troubles += 1
+
+    def add_promise(self, item: Item, count: str, number: int = 1) -> None:
+        """Add to one of the journey's counts of promises."""
+        promises = self.journeys[item.journey].promises
+        setattr(promises, count, getattr(promises, count) + number)
+
+    def decide(self, item: Item, promise: Promise, state: str) -> None:
+        """A promise comes to another state."""
+        self.add_promise(item, promise.state, -1)
+        promise.state = state
+        self.add_promise(item, state)
+
+    def done(self, item: Item, done: bool) -> None:
+        """The item is done, or isn't any more."""
+        item.done = done
+        journey = self.journeys[item.journey]
+        change = -1 if done else 1
+        journey.undone += change
+        if item.touchpoint == "service":
+            journey.service_undone += change
+            if done:
+                journey.service_done_at = self.at
+
+    def step(self, item: Item, steps: int) -> None:
+        """The item's steps are now so many; the journey's are the most of any of its items."""
+        before, item.steps = item.steps, steps
+        journey = self.journeys[item.journey]
+        if steps >= journey.steps:
+            journey.steps = steps
+        elif before == journey.steps:
+            journey.steps = max(self.items[name].steps for name in journey.items)
 
     def judge(self, item: Item, name: str, outcome: str, number: int = 1) -> None:
         """Count an outcome (met, missed) of a standard."""
         if not self.journeys[item.journey].synthetic:
-            self.count(f"standard|{name}|{outcome}", number)
+            self.count(item, f"standard|{name}|{outcome}", number)
 
     def count_fate(self, item: Item, fate: str) -> None:
         """What became of a resolution."""
         if not self.journeys[item.journey].synthetic:
-            self.count(f"resolution|{fate}", 1)
+            self.count(item, f"resolution|{fate}", 1)
 
     def practice(self, item: Item, practice: str) -> list[Entry]:
         """The entries about a practice that hold for this item."""
         entries = self.standards.at(item.started_at).practices.get(practice)
         return [entry for entry in entries if applies(entry, item, item.team)] if entries else []
-
-    def started(self, item: Item) -> bool:
-        """Whether the item has started by now: not, when its first `opened` is still to come."""
-        if item.opened or self.topology is None:
-            return True
-        return not self.topology.places[item.id].opened
 
     # -- clocks -----------------------------------------------------------------------------------------------------
 
@@ -315,8 +365,14 @@ class Fold:
         """A wait begins, unless the item is done or the clock runs already."""
         if item.done or clock in item.clocks:
             return
-        item.clocks[clock] = (self.at, self.reference, source)
+        self.run_clock(item, clock, (self.at, self.reference, source))
         self.aim(item, clock)
+
+    def run_clock(self, item: Item, clock: str, running: tuple[int, str, str]) -> None:
+        """Let a clock run: from when, from which event, and which source it waits on."""
+        item.clocks[clock] = running
+        waiting = self.journeys[item.journey].waiting
+        waiting[clock] = waiting.get(clock, 0) + 1
 
     def aim(self, item: Item, clock: str) -> None:
         """Set the timers for the moments at which a running clock would miss its targets."""
@@ -378,6 +434,10 @@ class Fold:
         if entries:
             self._judge_clock(item, clock, entries, start, began, finished)
         del item.clocks[clock]
+        waiting = self.journeys[item.journey].waiting
+        waiting[clock] -= 1
+        if not waiting[clock]:
+            del waiting[clock]
         if finished and clock != "total_resolution":
             self.wait(item, clock, start)
 
@@ -390,6 +450,8 @@ class Fold:
                     item.missed = tuple(other for other in item.missed if other != key)
             elif due is not None and due < self.at:
                 self.miss(item, clock, entry, began, start, due)
+                if clock == "total_resolution":  # it may run again
+                    item.missed += (key,)
             elif finished and applies(entry, item, item.team):
                 self.judge(item, entry.name, "met")
                 if clock == "total_resolution":
@@ -399,38 +461,56 @@ class Fold:
         """Note a finished wait that began at `start` and ends now."""
         customer = self.at - start
         if clock == "total_resolution" and item.gaps:
-            customer -= _within(item.gaps, start)
+            customer -= _within(item.gaps, start, self.at)
         business = self.business(item, clock, start, self.at, self.standards.default_calendar)
-        before = item.waits.get(clock)
-        if before is None or clock == "total_resolution":
-            item.waits[clock] = (1, customer, business, customer)
-        else:
-            count, all_customer, all_business, longest = before
-            item.waits[clock] = (count + 1, all_customer + customer, all_business + business, max(longest, customer))
+        waits = self.journeys[item.journey].waits
+        count, all_customer, all_business, longest = waits.get(clock, NO_WAIT)
+        waits[clock] = (count + 1, all_customer + customer, all_business + business, max(longest, customer))
+        if clock == "total_resolution":
+            item.total = (customer, business)
         self.observe(item, clock, customer, 1)
+
+    def forget_total(self, item: Item) -> None:
+        """The item's `total_resolution` runs again: what was measured of it no longer stands."""
+        if item.total is None:
+            return
+        self.observe(item, "total_resolution", item.total[0], -1)
+        item.total = None
+        journey = self.journeys[item.journey]
+        left = [total for name in journey.items if (total := self.items[name].total) is not None]
+        if left:
+            customer = [wait for wait, _ in left]
+            journey.waits["total_resolution"] = (len(left), sum(customer), sum(wait for _, wait in left), max(customer))
+        else:
+            journey.waits.pop("total_resolution", None)
 
     def observe(self, item: Item, clock: str, customer: int, number: int) -> None:
         """Count a wait in its bucket, or with -1 take it out again."""
         if not self.journeys[item.journey].synthetic:
             keys, total = self.standards.bucket_keys[clock, item.touchpoint]
             key = keys[bisect_left(self.standards.bounds[clock], customer)]
-            tally = self.tally
-            tally[key] = tally.get(key, 0) + number
-            tally[total] = tally.get(total, 0) + number * customer
+            self.count(item, key, number)
+            self.count(item, total, number * customer)
             if clock == "queue":
                 team = known(item.team, self.standards.teams)
-                self.count(f"queue|{team}|{key.rsplit('|', 1)[1]}", number)
-                self.count(f"queue_ms|{team}", number * customer)
+                self.count(item, f"queue|{team}|{key.rsplit('|', 1)[1]}", number)
+                self.count(item, f"queue_ms|{team}", number * customer)
 
     def miss(self, item: Item, clock: str, entry: Entry, began: str, start: int, due: int) -> None:
-        """A target was missed at `due`, found there or, when its source was slow, by the event that came after it."""
-        if not applies(entry, item, item.team):
-            return
+        """A target was missed at `due`, found there, or by the event after it: a slow source's, or the first to resolve the item."""
+        holder = item.team, item.owner
+        if clock == "total_resolution":
+            item.team, item.owner = _holder_at(item, due)
+        if applies(entry, item, item.team):
+            self._missed(item, clock, entry, began, start, due)
+        item.team, item.owner = holder
+
+    def _missed(self, item: Item, clock: str, entry: Entry, began: str, start: int, due: int) -> None:
         at, event = self.at, self.event
         self.at, self.event = due, None
         customer = due - start
         if clock == "total_resolution":
-            customer -= _within(item.gaps, start)
+            customer -= _within(item.gaps, start, due)
         self.find(
             "standard_missed", item, began, (began,), standard=entry.name, clock=clock, customer_ms=customer,
             business_ms=self.business(item, clock, start, due, entry.calendar), expected_ms=entry.expected_ms(start),
@@ -481,6 +561,14 @@ def _merged(stops: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(merged)
 
 
-def _within(stops: Sequence[int], start: int) -> int:
-    """How long stretches last that lie after `start`."""
-    return sum(max(end - max(begin, start), 0) for begin, end in zip(stops[::2], stops[1::2], strict=True))
+def _within(stops: Sequence[int], start: int, end: int) -> int:
+    """How long stretches last that lie between `start` and `end`."""
+    return sum(max(min(until, end) - max(begin, start), 0) for begin, until in zip(stops[::2], stops[1::2], strict=True))
+
+
+def _holder_at(item: Item, at: int) -> tuple[str | None, str | None]:
+    """Who had the item at an instant: team and owner."""
+    for since, team, owner in reversed(item.held):
+        if since <= at:
+            return team, owner
+    return None, None

@@ -37,7 +37,7 @@ def assigned(fold: Fold, item: Item, event: Event) -> None:
         return
     old_team, old_owner, old_bot = item.team, item.owner, item.bot
     last_owner = item.last_owner if team == old_team else None
-    _hold(item, team, owner, is_bot)
+    _hold(fold, item, team, owner, is_bot)
     item.assigned_event = fold.reference
     if before is not None:
         level = "team" if team != old_team else "owner"
@@ -45,7 +45,7 @@ def assigned(fold: Fold, item: Item, event: Event) -> None:
         if not counts and owner is not None:
             counts = owner != (old_owner if old_owner is not None else (last_owner if last_owner is not None else owner))
         if counts and not item.done:
-            back = team in item.past_teams if level == "team" else owner in item.past_owners
+            back = team in item.past_teams if level == "team" else owner is not None and owner in item.past_owners
             _handoff(fold, item, level, back, (before, fold.reference), old_team, old_owner, old_bot and not is_bot)
         if old_team not in item.past_teams:
             item.past_teams += (old_team,)
@@ -53,10 +53,12 @@ def assigned(fold: Fold, item: Item, event: Event) -> None:
             item.past_owners += (old_owner,)
 
 
-def _hold(item: Item, team: str | None, owner: str | None, is_bot: bool) -> None:
+def _hold(fold: Fold, item: Item, team: str | None, owner: str | None, is_bot: bool) -> None:
     if team != item.team:
         item.last_owner = None
     item.team, item.owner, item.bot = team, owner, is_bot
+    if fold.standards.judges_total:
+        item.held += ((fold.at, team, owner),)
     if owner is not None:
         item.last_owner = owner
     if not item.first_resolved:
@@ -67,7 +69,7 @@ def _hold(item: Item, team: str | None, owner: str | None, is_bot: bool) -> None
                 item.queues += (team,)
         elif (owner or BOT) not in item.holders:
             item.holders += (owner or BOT,)
-        item.steps = len(item.holders) + sum(queue not in item.owned for queue in item.queues)
+        fold.step(item, len(item.holders) + sum(queue not in item.owned for queue in item.queues))
 
 
 def _handoff(

@@ -50,30 +50,36 @@ class Groups:
 
 
 class Place:
-    """Where an item stands: its customer, its journey (named by the journey's root), and when it started."""
+    """Where an item stands: its customer, its journey (named by the journey's root), and when it started.
 
-    __slots__ = ("about", "customer", "journey", "opened", "start", "topic")
+    `claimed` and `said` are the customers and items that plain words of its events named so far.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("about", "claimed", "customer", "journey", "opened", "said", "start", "synthetic", "topic", "touchpoint")
+
+    def __init__(self, touchpoint: str) -> None:
+        self.touchpoint = touchpoint
         self.customer: str | None = None
         self.journey = ""
         self.start: Key | None = None
         self.opened = False
         self.topic: str | None = None
+        self.synthetic = False
         self.about: set[str] = set()
+        self.claimed: tuple[str, ...] = ()
+        self.said: tuple[str, ...] = ()
 
 
 class Topology:
     """The places of all items of a history, and its conflicts."""
 
-    __slots__ = ("conflicts", "journey_ids", "linked_items", "places", "synthetic")
+    __slots__ = ("conflicts", "journey_ids", "places", "synthetic")
 
     def __init__(self) -> None:
         self.places: dict[str, Place] = {}
         self.journey_ids: dict[str, str] = {}
         self.synthetic: set[str] = set()
         self.conflicts = {"customer": 0, "about": 0}
-        self.linked_items: set[str] = set()
 
 
 def effective(events: Iterable[Event]) -> list[Event]:
@@ -120,27 +126,33 @@ def topology(events: Sequence[Event], hubs: frozenset[str] = frozenset()) -> Top
     """The places of all items named by `events` (effective, in order). `hubs` are customers and items that join nothing."""
     result = Topology()
     places = result.places
-    customers_linked: dict[tuple[str, str], bool] = {}
-    last_linked: dict[str, list[str]] = {}
-    pairs: dict[tuple[str, str], bool] = {}
+    links: list[Event] = []
+    words: list[tuple[str, str | None, str | None]] = []  # what plain words say, each once and in their order: item, customer, about
     for event in events:
-        place = places.get(event.item)
+        item = event.item
+        place = places.get(item)
         if place is None:
-            place = places[event.item] = Place()
+            place = places[item] = Place(event.touchpoint)
         if place.topic is None:
             place.topic = event.topic
+        if event.synthetic:
+            place.synthetic = True
         if event.fact in LINKS:
-            result.linked_items.add(event.item)
-            on = event.fact == "linked"
-            if event.customer is not None:
-                customers_linked[event.item, event.customer] = on
-                last_linked.setdefault(event.item, []).append(event.customer)
-            for other in event.about or ():
-                pairs[_pair(event.item, other)] = on
-        elif not place.opened and (event.fact == "opened" or place.start is None):
+            links.append(event)
+            continue
+        if not place.opened and (place.start is None or event.fact == "opened"):
             place.start = order_key(event)
             place.opened = event.fact == "opened"
-
+        customer = event.customer
+        if customer is not None and customer not in place.claimed:
+            place.claimed += (customer,)
+            words.append((item, customer, None))
+        if event.about is not None:
+            for other in event.about:
+                if other not in place.said:
+                    place.said += (other,)
+                    words.append((item, None, other))
+    linked = _Linked(links, hubs)
     groups = Groups()
     owner: dict[str, str | None] = {}
 
@@ -153,7 +165,7 @@ def topology(events: Sequence[Event], hubs: frozenset[str] = frozenset()) -> Top
             result.conflicts["customer"] += 1
 
     def join(item: str, other: str) -> None:
-        if item == other or other in hubs or item in hubs:
+        if item == other or other in hubs or item in hubs or other in places[item].about:
             return
         one, two = groups.find(item), groups.find(other)
         if one != two:
@@ -165,77 +177,88 @@ def topology(events: Sequence[Event], hubs: frozenset[str] = frozenset()) -> Top
             owner[root] = first if first is not None else second
         places[item].about.add(other)
 
-    deciding = {}
-    for item, names in last_linked.items():
-        standing = [name for name in names if customers_linked[item, name] and name not in hubs]
-        if standing:
-            deciding[item] = standing[-1]
-    for event in events if pairs or deciding else ():
+    for event in links:
         if event.fact == "linked":
-            if event.customer is not None and deciding.get(event.item) == event.customer:
+            if event.customer is not None and linked.deciding.get(event.item) == event.customer:
                 claim(event.item, event.customer)
             for other in event.about or ():
-                if pairs[_pair(event.item, other)]:
+                if linked.pairs[_pair(event.item, other)]:
                     join(event.item, other)
-    claimed: set[tuple[str, str]] = set()
-    for event in events:
-        item = event.item
-        if event.fact in LINKS:
-            continue
-        customer = event.customer
-        if customer is not None and (item, customer) not in claimed:
-            claimed.add((item, customer))
-            if customer not in hubs and customers_linked.get((item, customer), True):
-                claim(item, customer)
-        if event.about:
-            for other in event.about:
-                if (not pairs or pairs.get(_pair(item, other), True)) and other not in places[item].about:
-                    join(item, other)
+    for item, named, about in words:
+        if named is not None:
+            if named not in hubs and linked.customers.get((item, named), True):
+                claim(item, named)
+        elif about is not None and (not links or linked.pairs.get(_pair(item, about), True)):
+            join(item, about)
 
-    by_customer: dict[str, list[tuple[int, str]]] = {}
     for item, place in places.items():
         place.customer = owner.get(groups.find(item))
-    joined = groups
-    waiting = [
-        (place.start, item, place)
-        for item, place in places.items()
-        if place.start is not None and not place.about and place.customer is not None
-    ]
-    if len(places) > 1 and waiting:
-        touchpoints: dict[str, str] = {}
-        for event in events:
-            touchpoints.setdefault(event.item, event.touchpoint)
-            customer = places[event.item].customer
-            if customer is not None and event.fact not in LINKS:
-                by_customer.setdefault(customer, []).append((event.time, event.item))
-        barred: dict[str, set[str]] = {}
-        for (one, two), on in pairs.items():
-            if not on:
-                barred.setdefault(one, set()).add(two)
-                barred.setdefault(two, set()).add(one)
-        for start, item, place in sorted(waiting, key=lambda row: row[0]):
-            if touchpoints[item] == "purchase" or start is None or place.customer is None:
-                continue
-            history = by_customer[place.customer]
-            away = {joined.find(other) for other in barred.get(item, ())}
-            for index in range(bisect_left(history, (start[0],)) - 1, -1, -1):
-                time, other = history[index]
-                if other == item or joined.find(other) in away:
-                    continue
-                if start[0] - time < JOINS_BY_TIME_WITHIN:
-                    joined.union(other, item)
-                break
+    if len(places) > 1:
+        _join_by_time(events, places, groups, linked)
     firsts: dict[str, tuple[Key, str]] = {}
     for item, place in places.items():
-        root = place.journey = joined.find(item)
+        root = place.journey = groups.find(item)
         if place.start is not None and (root not in firsts or (place.start, item) < firsts[root]):
             firsts[root] = (place.start, item)
+        if place.synthetic:
+            result.synthetic.add(root)
     for root, (_, item) in firsts.items():
         result.journey_ids[root] = item
-    for event in events:
-        if event.synthetic:
-            result.synthetic.add(places[event.item].journey)
     return result
+
+
+class _Linked:
+    """What `linked` and `unlinked` say in the end: which pairs join or part, and which customer decides for an item."""
+
+    __slots__ = ("customers", "deciding", "pairs")
+
+    def __init__(self, links: Sequence[Event], hubs: frozenset[str]) -> None:
+        self.customers: dict[tuple[str, str], bool] = {}
+        self.pairs: dict[tuple[str, str], bool] = {}
+        self.deciding: dict[str, str] = {}
+        named: dict[str, list[str]] = {}
+        for event in links:
+            on = event.fact == "linked"
+            if event.customer is not None:
+                self.customers[event.item, event.customer] = on
+                named.setdefault(event.item, []).append(event.customer)
+            for other in event.about or ():
+                self.pairs[_pair(event.item, other)] = on
+        for item, names in named.items():
+            standing = [name for name in names if self.customers[item, name] and name not in hubs]
+            if standing:
+                self.deciding[item] = standing[-1]
+
+
+def _join_by_time(events: Sequence[Event], places: dict[str, Place], groups: Groups, linked: _Linked) -> None:
+    """Items about nothing join the journey of their customer's latest earlier event."""
+    waiting = [
+        (place.start, item, place.customer)
+        for item, place in places.items()
+        if place.start is not None and not place.about and place.customer is not None and place.touchpoint != "purchase"
+    ]
+    if not waiting:
+        return
+    by_customer: dict[str, list[tuple[int, str]]] = {customer: [] for _, _, customer in waiting}
+    for event in events:
+        customer = places[event.item].customer
+        if customer in by_customer and event.fact not in LINKS:
+            by_customer[customer].append((event.time, event.item))
+    barred: dict[str, set[str]] = {}
+    for (one, two), on in linked.pairs.items():
+        if not on:
+            barred.setdefault(one, set()).add(two)
+            barred.setdefault(two, set()).add(one)
+    for start, item, customer in sorted(waiting):
+        history = by_customer[customer]
+        away = {groups.find(other) for other in barred.get(item, ())}
+        for index in range(bisect_left(history, (start[0],)) - 1, -1, -1):
+            time, other = history[index]
+            if other == item or groups.find(other) in away:
+                continue
+            if start[0] - time < JOINS_BY_TIME_WITHIN:
+                groups.union(other, item)
+            break
 
 
 def _pair(one: str, other: str) -> tuple[str, str]:

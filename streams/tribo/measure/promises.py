@@ -95,6 +95,8 @@ def _make(fold: Fold, item: Item, name: str, due: int, source: str, entry: Entry
         id=name, asked=fold.at, first_due=due, due=due, breaks_at=due, source=source, made=fold.reference,
         standard=entry.name if entry is not None else None, kept_by=entry.kept_by if entry is not None else None,
     )  # fmt: skip
+    fold.add_promise(item, "made")
+    fold.add_promise(item, OPEN)
     words = [word for word in item.early_words if word.promise == name]
     if words:
         item.early_words = tuple(word for word in item.early_words if word.promise != name)
@@ -185,7 +187,7 @@ def _evidence(promise: Promise) -> tuple[str, ...]:
 def _break(fold: Fold, item: Item, promise: Promise, at: int) -> None:
     """The due passed and nothing came. `at` is the due, or when a due already past was made or told."""
     _calm(fold, item, promise)
-    promise.state = BROKEN
+    fold.decide(item, promise, BROKEN)
     promise.team = item.team
     silent = fold.frontier.unheard(promise.breaks_at, promise.source) or None
     promise.source_silent = bool(silent)
@@ -202,24 +204,25 @@ def _break(fold: Fold, item: Item, promise: Promise, at: int) -> None:
 def keep(fold: Fold, item: Item, promise: Promise, at: int) -> None:
     """The promise is fulfilled at `at`: in time, as moved, late, or not for the first time."""
     if promise.state == BROKEN:
-        promise.state = KEPT_LATE
+        fold.decide(item, promise, KEPT_LATE)
     elif promise.state == OPEN:
         if at > promise.breaks_at:
             _break(fold, item, promise, max(promise.breaks_at, promise.asked))
-            promise.state = KEPT_LATE
+            fold.decide(item, promise, KEPT_LATE)
         else:
             _calm(fold, item, promise)
             promise.team = item.team
-            promise.state = KEPT if at <= promise.first_due else KEPT_AS_MOVED
+            fold.decide(item, promise, KEPT if at <= promise.first_due else KEPT_AS_MOVED)
             if promise.first_due - at >= EARLY_BY:
                 promise.early = True
+                fold.add_promise(item, "early")
                 fold.find("early", item, promise.made, (promise.made, fold.reference), promise=promise.id)
 
 
 def _release(fold: Fold, item: Item, promise: Promise, at: int) -> None:
     if promise.state == OPEN and at < promise.breaks_at:
         _calm(fold, item, promise)
-        promise.state = RELEASED
+        fold.decide(item, promise, RELEASED)
 
 
 def _inform(fold: Fold, item: Item, promise: Promise, due: int | None, reference: str) -> None:
@@ -237,17 +240,19 @@ def _move(fold: Fold, item: Item, promise: Promise, due: int, reference: str) ->
     evidence = (promise.made, reference)
     if promise.state == OPEN and fold.at < promise.breaks_at:
         promise.moved += 1
+        fold.add_promise(item, "moved")
         _calm(fold, item, promise)
         promise.due = promise.breaks_at = due
         promise.last_move = reference
         fold.find("promise_moved", item, reference, evidence, promise=promise.id)
         _await(fold, item, promise)
-        if promise.breaks_at < fold.at:
+        if promise.breaks_at < fold.at and promise.asked <= fold.at:  # what was told before the promise breaks it when it is made
             _break(fold, item, promise, fold.at)
     else:
         if promise.state == OPEN and promise.breaks_at < fold.at:
-            _break(fold, item, promise, promise.breaks_at)
+            _break(fold, item, promise, max(promise.breaks_at, promise.asked))
         promise.moved_late += 1
+        fold.add_promise(item, "moved_late")
         promise.due = due
         fold.find("promise_moved_late", item, reference, evidence, promise=promise.id)
 
@@ -262,6 +267,8 @@ def look_if_unknown(fold: Fold, item: Item, timer: Timer) -> None:
         _calm(fold, item, promise)
         promise.unknown = True
         fold.history.unknown += 1
+        fold.add_promise(item, promise.state, -1)
+        fold.add_promise(item, "unknown")
         fold.at = promise.breaks_at
         fold.find("promise_unknown", item, promise.made, _evidence(promise), promise=promise.id)
 
@@ -271,4 +278,6 @@ def no_longer_unknown(fold: Fold, item: Item, promise: Promise) -> None:
     fold.touch(item)
     promise.unknown = False
     fold.history.unknown -= 1
+    fold.add_promise(item, "unknown", -1)
+    fold.add_promise(item, promise.state)
     fold.withdraw("promise_unknown", item, promise.made, promise.id)

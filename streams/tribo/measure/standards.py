@@ -126,12 +126,13 @@ class Standards:
     """All standards, each with its versions in order of time.
 
     `bounds`: for each clock the upper bounds of its wait buckets (milliseconds), a base list and the standards' targets; `bucket_keys`:
-    for each clock and touchpoint the tally keys of these buckets, the last for what is above them all, and the key of their sum.
+    for each clock and touchpoint the tally keys of these buckets, the last for what is above them all, and the key of their sum;
+    `implies`, `judges_total`: whether any entry is an implied promise, or about `total_resolution`.
     """
 
     __slots__ = (
-        "_begins", "_by_name", "_constant", "_in_force", "bounds", "bucket_keys", "default_calendar", "implies", "names", "points", "teams",
-        "topics",
+        "_begins", "_by_name", "_constant", "_in_force", "bounds", "bucket_keys", "default_calendar", "implies", "judges_total", "names",
+        "points", "teams", "topics",
     )  # fmt: skip
 
     def __init__(
@@ -150,6 +151,7 @@ class Standards:
         self._in_force = [self._at(begin) for begin in self._begins]
         nothing_changes = all(begin < LONG_AGO for begin in self._begins)
         self._constant = (self._in_force[-1] if self._in_force else BEFORE_ALL) if nothing_changes else None
+        self.judges_total = any(entry.clock == "total_resolution" for entry in everything)
         self.implies = any(there.implied for there in self._in_force)
         self.bounds = {clock: self._bounds(clock) for clock in CLOCKS}
         self.bucket_keys = {

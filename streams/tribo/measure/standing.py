@@ -27,7 +27,7 @@ def standing(standards: Standards, item: Item) -> dict[str, int]:
         if clock == "queue":
             _add(stands, f"queueing|{known(item.team, standards.teams)}")
     in_force = standards.at(item.started_at)
-    if not in_force.entries and not standards.names:
+    if not standards.names or not item.start_event:  # nothing is expected, or there are only links: it isn't going on
         return stands
     for clock, running in item.clocks.items():
         for entry in in_force.clocks.get(clock, ()):
@@ -53,7 +53,9 @@ def standing(standards: Standards, item: Item) -> dict[str, int]:
 def _practised(practice: str, item: Item) -> str:
     """How an item stands with a practice; '' where nothing is to be judged."""
     if practice == "expectation":
-        return "" if item.expectation == "not judged" or item.touchpoint not in EXPECTS else item.expectation or "running"
+        if item.touchpoint not in EXPECTS or item.expectation == "not judged" or (item.expectation is None and item.ever_done):
+            return ""
+        return item.expectation or "running"
     if practice == "alternative":
         return "" if item.problem_event is None else "met" if item.offered else "missed" if item.done else "running"
     return "running" if item.resolution is not None and not item.resolution.asked else ""  # met and missed are judged when they happen

@@ -49,8 +49,8 @@ def purchased(fold: Fold, item: Item) -> None:
         return
     earlier = [
         other
-        for other in fold.items.values()
-        if other is not item and other.touchpoint == "purchase" and other.customer == item.customer and fold.started(other)
+        for other in fold.items.all()
+        if other is not item and other.touchpoint == "purchase" and other.customer == item.customer and other.started
     ]
     if journey.first_purchase is None:
         journey.first_purchase = item.id
@@ -71,5 +71,5 @@ def recover(fold: Fold, journey: Journey) -> None:
         return
     journey.recovered = True
     item = fold.items[journey.problem_item]
-    fold.touched.add(journey.id)
+    fold.touch(item)
     fold.find_as_it_stands("recovered", item, journey.problem_event, (journey.problem_event, fold.reference))

@@ -66,17 +66,18 @@ def histories(events: Iterable[Event]) -> tuple[frozenset[str], list[list[Event]
     claims: dict[tuple[str, str], None] = {}
     abouts: dict[tuple[str, str], None] = {}
     for event in events:
-        item = event.item
-        held = by_item.get(item)
+        held = by_item.get(event.item)
         if held is None:
-            by_item[item] = [event]
+            held = by_item[event.item] = [event]
+            before = None
         else:
+            before = held[-1]
             held.append(event)
-        if event.customer is not None:
-            claims[item, event.customer] = None
-        if event.about is not None:
+        if event.customer is not None and (before is None or before.customer != event.customer):
+            claims[event.item, event.customer] = None
+        if event.about is not None and (before is None or before.about != event.about):
             for other in event.about:
-                abouts[item, other] = None
+                abouts[event.item, other] = None
     hubs = _hubs(claims, abouts)
     groups = Groups()
     for item, customer in claims:

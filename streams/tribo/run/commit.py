@@ -36,7 +36,7 @@ class Committer:
     """The writing thread."""
 
     def __init__(
-        self, ledger: Ledger, standards: Standards, *, queue_events: int = 50_000, batch_events: int = 5_000,
+        self, ledger: Ledger, standards: Standards, *, queue_events: int = 50_000, batch_events: int = 10_000,
         raw_days: int = 30, rejects_days: int = 14, clock: ReceiveClock | None = None,
     ) -> None:  # fmt: skip
         self.ledger = ledger

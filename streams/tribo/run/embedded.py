@@ -22,6 +22,7 @@ from tribo.ledger.ledger import Ledger, Reader
 from tribo.measure.standards import Standards, compile_standards
 from tribo.run.clock import ReceiveClock
 from tribo.run.commit import COMMIT_BOUNDS, Committer
+from tribo.run.garbage import collect_seldom
 from tribo.run.ingest import Followed, follow, follow_stdin, ingest_application
 from tribo.run.settings import Settings, is_loopback
 from tribo.run.sources import Senders, remember_mappings
@@ -129,6 +130,7 @@ def run_embedded(settings: Settings, ready: Callable[[str], None] | None = None,
         )
     for entry in settings.follow:
         Followed(entry)
+    collect_seldom()
     standards, text = standards_of(settings.standards)
     ledger = Ledger.open(settings.data, text)
     try:

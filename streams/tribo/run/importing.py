@@ -15,6 +15,7 @@ from tribo.ledger.database import Where
 from tribo.ledger.ledger import Ledger, Reader
 from tribo.measure.advance import Frontier
 from tribo.run.embedded import standards_of
+from tribo.run.garbage import collect_seldom
 from tribo.run.inputs import reading, reading_mapped
 from tribo.run.sources import mapping_path
 from tribo.wire.mapping import Mapping
@@ -33,6 +34,7 @@ def import_files(
     The clock ends at `until` (UTC ms; default: the time of the last event the ledger has). Raises BadConfig.
     """
     began = time.perf_counter()
+    collect_seldom()
     mapping = Mapping.load(source) if source is not None else None
     rules, text = standards_of(standards)
     ledger = Ledger.open(data, text)

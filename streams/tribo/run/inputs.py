@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from tribo.run.measure import Reader
-from tribo.wire.mapping import Mapping
 from tribo.wire.readers import Record, blocks, form_of, read
 from tribo.wire.rejects import Raw, Reject, reject
 from tribo_schemas.event import BadEvent, Event, decode_event, event_of
+
+if TYPE_CHECKING:
+    from tribo.wire.mapping import Mapping
 
 Take = Callable[[Event], None]
 Refuse = Callable[[dict[str, Any]], None]
@@ -62,6 +64,8 @@ def reading_mapped(inputs: list[str], mapping: Mapping, keep: Callable[[Raw], No
 def reading(inputs: list[str], source: str | Mapping | None) -> Reader:
     """A reader of all inputs, through the mapping `source` where one is named. Raises BadConfig for what can't be read."""
     if source is not None:
+        from tribo.wire.mapping import Mapping  # only here: it brings pydantic, a tenth of a second
+
         mapping = Mapping.load(source) if isinstance(source, str) else source
         return lambda take, refuse: mapping.feed(inputs, take, refuse)
     forms = {name: form_of(name) for name in inputs}

@@ -41,15 +41,16 @@ def measure_events(
     hubs, parts = histories(left)
     rows: list[JourneyRow] = []
     findings: list[Finding] = []
-    tally: Counter[str] = Counter()
+    tally: dict[str, int] = {}
     for part in parts:
         step = fold(part, frontier, standards, hubs)
         rows += step.journeys
         findings += step.found
-        tally.update(step.tally)
+        for counted, number in step.tally.items():
+            tally[counted] = tally.get(counted, 0) + number
     rows.sort(key=lambda row: row.journey)
     findings.sort(key=lambda finding: finding.id)
-    return rows, findings, dict(tally)
+    return rows, findings, tally
 
 
 def measure(
