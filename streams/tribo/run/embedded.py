@@ -23,6 +23,7 @@ from tribo.measure.standards import Standards, compile_standards
 from tribo.run.clock import ReceiveClock
 from tribo.run.commit import COMMIT_BOUNDS, Committer
 from tribo.run.ingest import Followed, follow, follow_stdin, ingest_application
+from tribo.run.rejects import replay_route
 from tribo.run.settings import Settings, is_loopback
 from tribo.run.sources import Senders, remember_mappings
 from tribo_schemas.config import BadConfig
@@ -45,6 +46,7 @@ def application(committer: Committer, settings: Settings, senders: Senders | Non
     where = committer.ledger.where
     for routes in _shown_routes(committer):
         app.add_routes(routes(lambda: Reader(where), committer.standards, settings))
+    app.add_routes([replay_route(lambda: Reader(where), committer, committer.clock.wall)])
     return app
 
 
