@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from tribo.ledger.bodies import unpack_counters, unpack_event, unpack_finding, unpack_journey
+from tribo.ledger.bodies import live_tallies, unpack_counters, unpack_event, unpack_finding, unpack_journey, unpack_tallies
 from tribo.ledger.reader import Reader, Told
-from tribo.ledger.tables import STATUSES, TOUCHPOINT_BITS
+from tribo.ledger.tables import PROMISE_BITS, STATUSES, TOUCHPOINT_BITS
 from tribo.measure.advance import decode_history
 from tribo.measure.history import Promise
 from tribo.measure.standards import Entry
@@ -148,12 +148,6 @@ ORDERS = {
     "newest": "j.opened_at DESC, j.journey",
     "oldest": "j.opened_at, j.journey",
 }
-PROMISE_BITS = {name: 1 << bit for bit, name in enumerate((*PROMISE_STATES, "moved", "moved_late", "early"))}
-
-
-def promise_bits(row: JourneyRow) -> int:
-    """How a journey's promises stand, a bit for each state that some promise is in, as `journeys.promises` holds it."""
-    return sum(bit for name, bit in PROMISE_BITS.items() if row.promises.get(name))
 
 
 def journeys(
@@ -323,20 +317,59 @@ def came_again(reader: Reader, since: int, until: int, limits: Sequence[int]) ->
     return [(number, many, again) for number, many, again in reader.rows(sql, (since, until))]
 
 
-def days(reader: Reader, until: int, most: int) -> list[tuple[int, dict[str, int]]]:
-    """How the tallies stood at the beginning of each of the last UTC days before an instant: (that midnight, found − withdrawn by key)."""
-    first = until // DAY - most
-    found: dict[int, dict[str, int]] = {}
-    last: dict[int, dict[str, int]] = {}
-    sql = "SELECT day, partition, counters FROM days WHERE day >= ? AND day <= ? ORDER BY day, partition"
-    for day, partition, body in reader.rows(sql, (first, until // DAY)):
-        last[partition] = {key: found_ - withdrawn for key, (found_, withdrawn) in unpack_counters(body).items()}
-        total = found.setdefault(day, {})
-        total.clear()
-        for tallies in last.values():  # a partition that said nothing that day stands as it stood
-            for key, number in tallies.items():
-                total[key] = total.get(key, 0) + number
-    return [(day * DAY, total) for day, total in sorted(found.items())]
+def days(reader: Reader, until: int, most: int) -> list[dict[str, int]]:
+    """How the tallies (found − withdrawn) stood when each of the last UTC days began, up to and with the day of `until`; from the first
+    day that the ledger knows on."""
+    first, last = until // DAY - most, until // DAY
+    sql = "SELECT partition, day, tallies FROM days WHERE day >= ? ORDER BY partition, day"
+    readings: dict[int, list[tuple[int, dict[str, int]]]] = {}
+    for partition, day, body in reader.rows(sql, (first,)):
+        readings.setdefault(partition, []).append((day, unpack_tallies(body)))
+    if not readings:
+        return []
+    now = _standing(reader)
+    begin = max(first, min(some[0][0] for some in readings.values()))
+    found = []
+    for day in range(begin, last + 1):
+        found.append(_added(
+            next((tallies for of, tallies in readings.get(partition, ()) if of >= day), latest) for partition, latest in now.items()
+        ))  # fmt: skip
+    return found
+
+
+def reading(reader: Reader, at: int) -> dict[str, int] | None:
+    """How the tallies stood when the UTC day of an instant began; None when the ledger knows nothing of that day or an earlier one.
+
+    A partition reads its counters in the first transaction of a day: without one, the next day's reading says how that day began."""
+    day = at // DAY
+    if not reader.rows("SELECT 1 FROM days WHERE day <= ? LIMIT 1", (day,)):
+        return None
+    sql = (
+        "SELECT d.partition, d.tallies FROM days d "
+        "WHERE d.day = (SELECT min(o.day) FROM days o WHERE o.partition = d.partition AND o.day >= ?)"
+    )
+    partitions = _standing(reader) | {partition: unpack_tallies(body) for partition, body in reader.rows(sql, (day,))}
+    return _added(partitions.values())
+
+
+def live(reader: Reader) -> dict[str, int]:
+    """The tallies as they stand now, of what no import brought: what `reading` can be compared with."""
+    return _added(_standing(reader).values())
+
+
+def _standing(reader: Reader) -> dict[int, dict[str, int]]:
+    return {
+        partition: live_tallies(unpack_counters(counters), {} if historical is None else unpack_counters(historical))
+        for partition, counters, historical in reader.rows("SELECT partition, counters, historical FROM partitions")
+    }
+
+
+def _added(some: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for tallies in some:
+        for key, number in tallies.items():
+            total[key] = total.get(key, 0) + number
+    return total
 
 
 def journeys_with_both(reader: Reader, first: Wanted, second: Wanted) -> int:
@@ -358,12 +391,23 @@ def number_going_on(reader: Reader, since: int, until: int) -> int:
 
 def of_customer(reader: Reader, customer: str, limit: int) -> list[JourneyRow]:
     """The journeys of a customer, by the plain id, the newest first."""
-    history = reader.history_named("c:" + customer)
+    history = history_named(reader, customer)
     if history is not None:
         rows = reader.rows("SELECT body FROM journeys WHERE history = ? ORDER BY opened_at DESC LIMIT ?", (history, 10 * limit))
         found: list[JourneyRow] = [unpack_journey(body) for (body,) in rows]
         return [row for row in found if row.customer == customer][:limit]
     return []
+
+
+def history_named(reader: Reader, customer: str) -> int | None:
+    """The history that holds a customer, by the plain id; None if nobody knows the customer."""
+    rows = reader.rows("SELECT history FROM links WHERE name = ?", ("c:" + customer,))
+    while rows:
+        history = int(rows[0][0])
+        rows = reader.rows("SELECT merged_into FROM histories WHERE history = ? AND merged_into IS NOT NULL", (history,))
+        if not rows:
+            return history
+    return None
 
 
 def customers(reader: Reader, most: int) -> Iterable[str]:

@@ -7,7 +7,8 @@ that a later version may append fields.
 
 Who may ask what: `journeys` and `findings` repeat, beside their bodies, the fields that people filter by, so that no body is
 opened for a row that isn't shown. Journeys: status, friction, delight, opened_at, last_event_at, synthetic, and `touchpoints` as bits
-(TOUCHPOINT_BITS). Findings: kind, at, touchpoint, team, standard, topic, channel, item, journey, points. A journey's teams and
+(TOUCHPOINT_BITS), `promises` likewise (PROMISE_BITS), and whether the customer is `known`. Findings: kind, at, touchpoint, team,
+from_team, level, standard, promise, topic, channel, item, journey, points. A journey's teams and
 topics are those of its findings. These columns cost 0.5 µs of CPU an event on SQLite; an index costs about as much again.
 
 `partition` and `changed` of a row say which transaction wrote it last: the partition, and what that partition's `version`
@@ -21,6 +22,8 @@ CHANGELOG.md.
 
 from __future__ import annotations
 
+from tribo_schemas.journey import PROMISE_STATES
+
 APPLICATION = 0x5472696F
 """What SQLite's header says whose file this is; on PostgreSQL, what workers that make the tables lock."""
 VERSION = 5
@@ -28,6 +31,7 @@ VERSION = 5
 FOUND, WITHDRAWN = 0, 1
 STATUSES = ("found", "withdrawn")
 TOUCHPOINT_BITS = {"purchase": 1, "billing": 2, "returns": 4, "service": 8}
+PROMISE_BITS = {name: 1 << bit for bit, name in enumerate((*PROMISE_STATES, "moved", "moved_late", "early"))}
 
 TABLES = """
 CREATE TABLE events (
@@ -83,6 +87,8 @@ CREATE TABLE journeys (
   opened_at NUMBER NOT NULL,
   last_event_at NUMBER NOT NULL,
   touchpoints NUMBER NOT NULL,
+  promises NUMBER NOT NULL,
+  known NUMBER NOT NULL,
   synthetic NUMBER NOT NULL,
   body BLOB NOT NULL,
   PRIMARY KEY (history, journey)
@@ -111,7 +117,10 @@ CREATE TABLE findings (                   -- as they stand now
   at NUMBER NOT NULL,
   touchpoint TEXT NOT NULL,
   team TEXT,
+  from_team TEXT,
+  level TEXT,
   standard TEXT,
+  promise TEXT,
   topic TEXT,
   channel TEXT,
   item TEXT NOT NULL,
@@ -122,6 +131,28 @@ CREATE TABLE findings (                   -- as they stand now
 ) CLUSTERED;
 CREATE INDEX findings_latest ON findings (found_at);
 CREATE INDEX findings_to_act_on ON findings (kind) WHERE status = 0 AND kind IN ('promise_at_risk', 'promise_unknown');
+
+CREATE TABLE promises (                   -- every promise as it stands, repeated from the states, for who lists them
+  history NUMBER NOT NULL,
+  item TEXT NOT NULL,
+  promise TEXT NOT NULL,
+  journey TEXT NOT NULL,
+  touchpoint TEXT NOT NULL,
+  team TEXT,                              -- who had the item when it was kept; before that, who has it
+  owner TEXT,
+  customer TEXT,
+  state TEXT NOT NULL,                    -- a journey row's word
+  at_risk NUMBER NOT NULL,                -- at risk, or unknown
+  told NUMBER NOT NULL,                   -- the customer heard, without a new due, that it would be late
+  moved NUMBER NOT NULL,
+  moved_late NUMBER NOT NULL,
+  asked NUMBER NOT NULL,
+  first_due NUMBER NOT NULL,
+  due NUMBER NOT NULL,
+  synthetic NUMBER NOT NULL,
+  PRIMARY KEY (history, item, promise)
+) CLUSTERED;
+CREATE INDEX promises_due ON promises (state, due);
 
 CREATE TABLE revisions (                  -- as they stood before
   history NUMBER NOT NULL,
@@ -151,6 +182,12 @@ CREATE TABLE partitions (
   outcomes BLOB,                          -- {standard: [[at, 0 missed or 1 met]]}, the latest last; not of imports
   published NUMBER                        -- the number up to which changes were published; null: none
 );
+CREATE TABLE days (                       -- how a partition's tallies stood when a UTC day began, less imports
+  partition NUMBER NOT NULL,
+  day NUMBER NOT NULL,                    -- days since 1970
+  tallies BLOB NOT NULL,
+  PRIMARY KEY (partition, day)
+) CLUSTERED;
 CREATE TABLE inputs (                     -- files that are followed
   name TEXT NOT NULL PRIMARY KEY,
   inode NUMBER NOT NULL,
@@ -207,7 +244,8 @@ CREATE TABLE settings (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) CLUS
 """
 KEYS = {
     "histories": ("history",), "deadlines": ("partition", "waits_on", "at", "history"), "journeys": ("history", "journey"),
-    "gone": ("partition", "changed", "kind", "id"), "findings": ("history", "id"), "links": ("name",), "hubs": ("name",),
+    "gone": ("partition", "changed", "kind", "id"), "findings": ("history", "id"), "promises": ("history", "item", "promise"),
+    "days": ("partition", "day"), "links": ("name",), "hubs": ("name",),
     "inputs": ("name",), "heard": ("partition", "source"), "settings": ("name",),
     "deliveries": ("source", "digest"),
 }  # fmt: skip

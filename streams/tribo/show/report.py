@@ -164,9 +164,8 @@ def _things(reader: Reader, wanted: search.Wanted) -> list[Thing]:
 
 
 def _standards(reader: Reader, standards: Standards, since: int, until: int) -> list[Standing]:
-    readings = dict(search.days(reader, until, (until - since) // DAY + 1))
     now = reader.tallies()
-    first, last = readings.get(since), readings.get(until, now)
+    first, last = search.reading(reader, since), search.reading(reader, until) or {}
     whole = first is None
 
     def of(key: str) -> int:
@@ -236,8 +235,8 @@ def rows(report: Report) -> list[Row]:
         found.append(Row("rated by employees", one.name, one.employees_asked, one.employees))
     won = report.recovered / report.problems if report.problems else None
     found.append(Row("recovery", "journeys with a problem that were won back", report.problems, won))
-    for one in report.bands:
-        found.append(Row("bought again", f"friction {one.friction}", one.purchases, one.share, one.low, one.high, note="95 %"))
+    for band in report.bands:
+        found.append(Row("bought again", f"friction {band.friction}", band.purchases, band.share, band.low, band.high, note="95 %"))
     for pair in report.handoffs:
         note = f"{pair.ping_pongs} came back, {pair.points} points, typically kept {span(pair.median_ms)} before"
         found.append(Row("handoffs", f"{pair.sender} to {pair.receiver}", pair.handoffs, note=note))

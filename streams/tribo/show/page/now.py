@@ -42,8 +42,7 @@ def board(standards: Standards, tallies: dict[str, int], days: Sequence[Mapping[
     """The scoreboard, what falls short most first, then what is met, then what nobody has tried yet."""
     rows = scoreboard(standards, tallies)
     rows.sort(key=lambda row: (row["gap"] is None, -(row["gap"] or 0), row["name"]))
-    readings = [*days, tallies]
-    return [Standing(row, shares(readings, row["name"]), standards.published(row["name"]).kind) for row in rows]
+    return [Standing(row, shares(days, row["name"]), standards.published(row["name"]).kind) for row in rows]
 
 
 def now_of(reader: Reader, standards: Standards, now: int, silent_after: int) -> dict[str, Any]:
@@ -53,11 +52,11 @@ def now_of(reader: Reader, standards: Standards, now: int, silent_after: int) ->
     changes = reader.latest(MOST_CHANGES, now - HOUR)
     sources = reader.sources()
     return {
-        "board": board(standards, tallies, [reading for _, reading in search.days(reader, now, HISTORY_DAYS)]),
+        "board": board(standards, tallies, [*search.days(reader, now, HISTORY_DAYS), search.live(reader)]),
         "risks": risks[:MOST_RISKS],
         "at_risk": sum(number for key, number in tallies.items() if key.startswith("finding|promise_at_risk|")),
         "unknown": sum(number for key, number in tallies.items() if key.startswith("finding|promise_unknown|")),
-        "journeys": search.journeys(reader, status="open", friction=1, limit=MOST_JOURNEYS),
+        "journeys": reader.journeys(MOST_JOURNEYS),
         "changes": changes,
         "sources": [_health(row, now, silent_after) for row in sources[:MOST_SOURCES]],
         "more_sources": max(len(sources) - MOST_SOURCES, 0),

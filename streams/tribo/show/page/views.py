@@ -94,7 +94,7 @@ class Page:
 
     def plain(self, reader: Reader, asked: str) -> str | None:
         """The customer that somebody asks for, by the id or by the pseudonym; None: there is none."""
-        if reader.history_named("c:" + asked) is not None:
+        if search.history_named(reader, asked) is not None:
             return asked
         if PSEUDONYM.fullmatch(asked) is None:
             return None
@@ -107,7 +107,7 @@ class Page:
         """What a look at the ledger, as it stands at one moment, finds: off the loop."""
 
         def run() -> Any:
-            with self.reader_factory() as reader, reader.snapshot():
+            with self.reader_factory() as reader, reader.db.snapshot():
                 return look(reader)
 
         return await asyncio.get_running_loop().run_in_executor(self.threads, run)
