@@ -154,7 +154,7 @@ def page_routes(
     return [
         *(web.get(path, views.guarded(view)) for path, view in looks_at.items()),
         *(web.post(path, views.changing(change)) for path, change in changes.items()),
-        web.get("/static/{name}", views.static),
+        web.get("/static/{name}", views.static_open()),
     ]
 
 
@@ -180,6 +180,7 @@ class Views:
                 denied.headers.update(SECURITY)
                 raise
 
+        handler.guards_itself = True  # type: ignore[attr-defined]
         return handler
 
     def changing(self, change: Callable[[dict[str, str]], Awaitable[str]]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -195,10 +196,20 @@ class Views:
             log.warning("%s: %s (by %s)", request.path, said, who.name)
             return await self._rejects("", who, said)
 
+        handler.guards_itself = True  # type: ignore[attr-defined]
+        return handler
+
+    def static_open(self) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """Style and script for whoever asks: they say nothing."""
+
+        async def handler(request: web.Request) -> web.StreamResponse:
+            return await self.static(request)
+
+        handler.guards_itself = True  # type: ignore[attr-defined]
         return handler
 
     async def static(self, request: web.Request) -> web.StreamResponse:
-        """Style and script: open to all, for they say nothing."""
+        """Style and script."""
         name = request.match_info["name"]
         if name not in STATIC:
             raise web.HTTPNotFound(headers=SECURITY)
