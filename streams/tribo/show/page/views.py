@@ -148,13 +148,12 @@ def page_routes(
     looks_at = {
         "/": views.now, "/parts": views.parts, "/journeys": views.journeys, "/journeys/{item:.+}": views.journey, "/why": views.why,
         "/handoffs": views.handoffs, "/promises": views.promises, "/report": views.report, "/search": views.search,
-        "/rejects": views.rejects, "/stream": views.stream,
+        "/rejects": views.rejects, "/stream": views.stream, "/static/{name}": views.static,
     }  # fmt: skip
     changes = {"/rejects/replay": views.replay, "/refold": views.refold, "/erase": views.erase}
     return [
         *(web.get(path, views.guarded(view)) for path, view in looks_at.items()),
         *(web.post(path, views.changing(change)) for path, change in changes.items()),
-        web.get("/static/{name}", views.static_open()),
     ]
 
 
@@ -199,16 +198,7 @@ class Views:
         handler.guards_itself = True  # type: ignore[attr-defined]
         return handler
 
-    def static_open(self) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        """Style and script for whoever asks: they say nothing."""
-
-        async def handler(request: web.Request) -> web.StreamResponse:
-            return await self.static(request)
-
-        handler.guards_itself = True  # type: ignore[attr-defined]
-        return handler
-
-    async def static(self, request: web.Request) -> web.StreamResponse:
+    async def static(self, request: web.Request, who: Who) -> web.StreamResponse:
         """Style and script."""
         name = request.match_info["name"]
         if name not in STATIC:
