@@ -26,7 +26,7 @@ from tribo_schemas.journey import PROMISE_STATES
 
 APPLICATION = 0x5472696F
 """What SQLite's header says whose file this is; on PostgreSQL, what workers that make the tables lock."""
-VERSION = 5
+VERSION = 6
 
 FOUND, WITHDRAWN = 0, 1
 STATUSES = ("found", "withdrawn")
@@ -279,17 +279,7 @@ ALTER TABLE partitions SET (fillfactor = 50);
 HISTORIES_AT_ONCE = 1000
 """The increment of `history_numbers`: how many numbers a worker takes at a time."""
 
-MIGRATIONS: dict[int, str] = {
-    3: "ALTER TABLE partitions ADD COLUMN historical BLOB; ALTER TABLE partitions ADD COLUMN outcomes BLOB;",
-    4: """
-DROP TABLE gone_journeys;
-CREATE TABLE gone (
-  partition NUMBER NOT NULL, changed NUMBER NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, revision NUMBER NOT NULL,
-  PRIMARY KEY (partition, changed, kind, id)
-) CLUSTERED;
-ALTER TABLE partitions ADD COLUMN published NUMBER;
-""",
-}
+MIGRATIONS: dict[int, str] = {}
 """Statements that lead from a version to the next, for both databases."""
-OLDEST = 3
+OLDEST = 6
 """Earlier ones were never released: they are refused."""
