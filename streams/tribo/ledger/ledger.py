@@ -940,16 +940,15 @@ class Ledger:
         for row in step.journeys:
             work.journeys.append((
                 history, row.journey, self.partition, changed, held.version + 1, row.status, row.friction, row.delight, row.opened_at,
-                row.last_event_at, _touchpoint_bits(row), _promise_bits(row), int(row.customer is not None), int(row.synthetic),
-                pack_struct(row),
+                row.last_event_at, _touchpoint_bits(row), int(row.synthetic), pack_struct(row), _promise_bits(row),
+                int(row.customer is not None),
             ))  # fmt: skip
         self._pledge(held, step, work)
         for finding in step.found:
             work.findings.append((
                 history, finding.id, self.partition, changed, 1, 0, now, int(historical), finding.kind, finding.at, finding.touchpoint,
-                finding.team, finding.from_team, finding.level, finding.standard, finding.promise,
-                finding.topic, finding.channel, finding.item, finding.journey, finding.points,
-                pack_struct(finding),
+                finding.team, finding.standard, finding.topic, finding.channel, finding.item, finding.journey, finding.points,
+                pack_struct(finding), finding.from_team, finding.level, finding.promise,
             ))  # fmt: skip
         for identifier in step.withdrawn:
             work.withdrawn.append((now, int(historical), self.partition, changed, history, identifier))

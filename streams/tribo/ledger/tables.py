@@ -33,7 +33,38 @@ STATUSES = ("found", "withdrawn")
 TOUCHPOINT_BITS = {"purchase": 1, "billing": 2, "returns": 4, "service": 8}
 PROMISE_BITS = {name: 1 << bit for bit, name in enumerate((*PROMISE_STATES, "moved", "moved_late", "early"))}
 
-TABLES = """
+PROMISES = """
+CREATE TABLE promises (                   -- every promise as it stands, repeated from the states, for who lists them
+  history NUMBER NOT NULL,
+  item TEXT NOT NULL,
+  promise TEXT NOT NULL,
+  journey TEXT NOT NULL,
+  touchpoint TEXT NOT NULL,
+  team TEXT,                              -- who had the item when it was kept; before that, who has it
+  owner TEXT,
+  customer TEXT,
+  state TEXT NOT NULL,                    -- a journey row's word
+  at_risk NUMBER NOT NULL,                -- at risk, or unknown
+  told NUMBER NOT NULL,                   -- the customer heard, without a new due, that it would be late
+  moved NUMBER NOT NULL,
+  moved_late NUMBER NOT NULL,
+  asked NUMBER NOT NULL,
+  first_due NUMBER NOT NULL,
+  due NUMBER NOT NULL,
+  synthetic NUMBER NOT NULL,
+  PRIMARY KEY (history, item, promise)
+) CLUSTERED;
+CREATE INDEX promises_due ON promises (state, due);
+"""
+DAYS = """
+CREATE TABLE days (                       -- how a partition's tallies stood when a UTC day began, less imports
+  partition NUMBER NOT NULL,
+  day NUMBER NOT NULL,                    -- days since 1970
+  tallies BLOB NOT NULL,
+  PRIMARY KEY (partition, day)
+) CLUSTERED;
+"""
+TABLES = PROMISES + DAYS + """
 CREATE TABLE events (
   event SERIAL,
   source NUMBER NOT NULL,
@@ -87,10 +118,10 @@ CREATE TABLE journeys (
   opened_at NUMBER NOT NULL,
   last_event_at NUMBER NOT NULL,
   touchpoints NUMBER NOT NULL,
-  promises NUMBER NOT NULL,
-  known NUMBER NOT NULL,
   synthetic NUMBER NOT NULL,
   body BLOB NOT NULL,
+  promises NUMBER NOT NULL DEFAULT 0,
+  known NUMBER NOT NULL DEFAULT 0,        -- 1: it has a customer
   PRIMARY KEY (history, journey)
 ) CLUSTERED;
 CREATE INDEX journeys_worst ON journeys (friction) WHERE status = 'open' AND friction > 4;
@@ -117,42 +148,20 @@ CREATE TABLE findings (                   -- as they stand now
   at NUMBER NOT NULL,
   touchpoint TEXT NOT NULL,
   team TEXT,
-  from_team TEXT,
-  level TEXT,
   standard TEXT,
-  promise TEXT,
   topic TEXT,
   channel TEXT,
   item TEXT NOT NULL,
   journey TEXT NOT NULL,
   points NUMBER,
   body BLOB NOT NULL,
+  from_team TEXT,
+  level TEXT,
+  promise TEXT,
   PRIMARY KEY (history, id)
 ) CLUSTERED;
 CREATE INDEX findings_latest ON findings (found_at);
 CREATE INDEX findings_to_act_on ON findings (kind) WHERE status = 0 AND kind IN ('promise_at_risk', 'promise_unknown');
-
-CREATE TABLE promises (                   -- every promise as it stands, repeated from the states, for who lists them
-  history NUMBER NOT NULL,
-  item TEXT NOT NULL,
-  promise TEXT NOT NULL,
-  journey TEXT NOT NULL,
-  touchpoint TEXT NOT NULL,
-  team TEXT,                              -- who had the item when it was kept; before that, who has it
-  owner TEXT,
-  customer TEXT,
-  state TEXT NOT NULL,                    -- a journey row's word
-  at_risk NUMBER NOT NULL,                -- at risk, or unknown
-  told NUMBER NOT NULL,                   -- the customer heard, without a new due, that it would be late
-  moved NUMBER NOT NULL,
-  moved_late NUMBER NOT NULL,
-  asked NUMBER NOT NULL,
-  first_due NUMBER NOT NULL,
-  due NUMBER NOT NULL,
-  synthetic NUMBER NOT NULL,
-  PRIMARY KEY (history, item, promise)
-) CLUSTERED;
-CREATE INDEX promises_due ON promises (state, due);
 
 CREATE TABLE revisions (                  -- as they stood before
   history NUMBER NOT NULL,
@@ -182,12 +191,6 @@ CREATE TABLE partitions (
   outcomes BLOB,                          -- {standard: [[at, 0 missed or 1 met]]}, the latest last; not of imports
   published NUMBER                        -- the number up to which changes were published; null: none
 );
-CREATE TABLE days (                       -- how a partition's tallies stood when a UTC day began, less imports
-  partition NUMBER NOT NULL,
-  day NUMBER NOT NULL,                    -- days since 1970
-  tallies BLOB NOT NULL,
-  PRIMARY KEY (partition, day)
-) CLUSTERED;
 CREATE TABLE inputs (                     -- files that are followed
   name TEXT NOT NULL PRIMARY KEY,
   inode NUMBER NOT NULL,
@@ -279,7 +282,23 @@ ALTER TABLE partitions SET (fillfactor = 50);
 HISTORIES_AT_ONCE = 1000
 """The increment of `history_numbers`: how many numbers a worker takes at a time."""
 
-MIGRATIONS: dict[int, str] = {}
+MIGRATIONS: dict[int, str] = {
+    3: "ALTER TABLE partitions ADD COLUMN historical BLOB; ALTER TABLE partitions ADD COLUMN outcomes BLOB;",
+    4: """
+DROP TABLE gone_journeys;
+CREATE TABLE gone (
+  partition NUMBER NOT NULL, changed NUMBER NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, revision NUMBER NOT NULL,
+  PRIMARY KEY (partition, changed, kind, id)
+) CLUSTERED;
+ALTER TABLE partitions ADD COLUMN published NUMBER;
+""",
+    5: f"""
+ALTER TABLE journeys ADD COLUMN promises NUMBER NOT NULL DEFAULT 0; ALTER TABLE journeys ADD COLUMN known NUMBER NOT NULL DEFAULT 0;
+ALTER TABLE findings ADD COLUMN from_team TEXT; ALTER TABLE findings ADD COLUMN level TEXT; ALTER TABLE findings ADD COLUMN promise TEXT;
+{PROMISES}{DAYS}
+UPDATE histories SET dirty = 1 WHERE state IS NOT NULL;
+""",
+}
 """Statements that lead from a version to the next, for both databases."""
-OLDEST = 6
+OLDEST = 3
 """Earlier ones were never released: they are refused."""
