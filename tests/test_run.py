@@ -28,8 +28,9 @@ from tribo.measure.standards import compile_standards
 from tribo.run.clock import Heard
 from tribo.run.commit import Committer
 from tribo.run.embedded import application
-from tribo.run.importing import import_files, list_rejects
+from tribo.run.importing import import_files
 from tribo.run.measure import measure_events
+from tribo.run.rejects import list_rejects
 from tribo.run.settings import Settings, load_settings
 from tribo_schemas.config import BadConfig
 from tribo_schemas.event import decode_event, event_of, stamp

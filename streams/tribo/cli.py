@@ -129,19 +129,53 @@ def explain(
     sys.stdout.write("\n".join(lines) + "\n")
 
 
-@app.command()
+rejecting = typer.Typer(
+    help="List the records that were rejected, newest first, a JSON object a line: the reason, the record as it came, the mapping's line.",
+    pretty_exceptions_enable=False,
+)
+app.add_typer(rejecting, name="rejects", invoke_without_command=True)
+
+
+@rejecting.callback(invoke_without_command=True)
 def rejects(
+    context: typer.Context,
     data: Annotated[str, typer.Option(envvar="TRIBO_DATA", help=LEDGER)] = "tribo-data",
     source: Annotated[str | None, typer.Option(help="only this source's")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    count: Annotated[bool, typer.Option("--count", help="how many, by source and reason")] = False,
 ) -> None:
-    """List the records that were rejected, newest first, a JSON object a line: the reason, and the record as it came."""
+    """List the records that were rejected, newest first, a JSON object a line: the reason, the record as it came, the mapping's line."""
     import json
 
-    from tribo.run.importing import list_rejects
+    from tribo.run.rejects import count_rejects, counted, list_rejects
 
+    if context.invoked_subcommand is not None:
+        return
+    if count:
+        sys.stdout.write("\n".join(counted(count_rejects(data, source))) + "\n")
+        return
     for row in list_rejects(data, limit, source):
         sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+@rejecting.command("replay")
+def rejects_replay(
+    data: Annotated[str, typer.Option(envvar="TRIBO_DATA", help=LEDGER)] = "tribo-data",
+    source: Annotated[str | None, typer.Option(help="only this source's")] = None,
+    mapping: Annotated[list[str] | None, typer.Option(help="a corrected mapping; default: as the ledger last knew it")] = None,
+    standards: Annotated[Path | None, typer.Option(help="the standards file; default: as the ledger knows it")] = None,
+    address: Annotated[str | None, typer.Option(help="ask the `tribo run` there, which has the ledger, with TRIBO_TOKEN")] = None,
+) -> None:
+    """Read the rejected records again, once the mapping is corrected: what is an event now comes in and leaves the rejects."""
+    import os
+
+    from tribo.run.rejects import replay, replay_at, told
+
+    if address is not None:
+        done = replay_at(address, os.environ.get("TRIBO_TOKEN"), source)
+    else:
+        done = replay(data, source, mapping or (), standards)
+    sys.stdout.write("\n".join(told(done)) + "\n")
 
 
 @app.command()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import msgspec
 
 from tribo_schemas.event import Event
@@ -27,6 +29,7 @@ unpack_finding = msgspec.msgpack.Decoder(_Finding).decode
 unpack_journey = msgspec.msgpack.Decoder(_JourneyRow).decode
 unpack_counters = msgspec.msgpack.Decoder(dict[str, list[int]]).decode
 unpack_outcomes = msgspec.msgpack.Decoder(dict[str, list[tuple[int, int]]]).decode
+unpack_tallies = msgspec.msgpack.Decoder(dict[str, int]).decode
 unpack_deadlines = msgspec.msgpack.Decoder(dict[int, int]).decode
 _fields = msgspec.structs.astuple
 
@@ -43,3 +46,11 @@ def pack_event(event: Event) -> bytes:
 def pack_struct(struct: Finding | JourneyRow) -> bytes:
     """A finding's or a journey row's body."""
     return pack(_fields(struct))
+
+
+def live_tallies(counters: Mapping[str, Sequence[int]], historical: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """Found − withdrawn by key, of what no import brought."""
+    found = {key: number - withdrawn for key, (number, withdrawn) in counters.items()}
+    for key, (number, withdrawn) in historical.items():
+        found[key] = found.get(key, 0) - number + withdrawn
+    return {key: number for key, number in found.items() if number}

@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from tribo.ledger.bodies import (
+    live_tallies,
     pack,
     pack_event,
     pack_struct,
@@ -33,10 +34,11 @@ from tribo.ledger.bodies import (
 )
 from tribo.ledger.database import Database, NoRoom, Outpaced, Unreachable, Where, open_writing
 from tribo.ledger.reader import Reader, history_of
-from tribo.ledger.tables import TOUCHPOINT_BITS
+from tribo.ledger.tables import PROMISE_BITS, TOUCHPOINT_BITS
 from tribo.measure.advance import Frontier, History, Step, advance, decode_history, encode_history, fold
 from tribo.measure.fold import SILENT_FOR
-from tribo.measure.journeys import MOST_ITEMS_JOINED, Groups
+from tribo.measure.history import Item, Promise
+from tribo.measure.journeys import DAY, MOST_ITEMS_JOINED, Groups
 from tribo.measure.standards import Standards
 from tribo.measure.whole import happened, hubs_of
 from tribo.wire.rejects import Raw, Reject
@@ -45,6 +47,8 @@ from tribo_schemas.journey import JourneyRow
 
 Outcome = Literal["applied", "duplicate", "conflict", "late"]
 MOST_CRASHES = 3
+READINGS_KEPT = 400 * DAY
+"""How long the counters' daily readings are kept: totals, nobody's name."""
 HISTORIES_KEPT = 20_000
 """How many decoded histories stay in memory."""
 NAMES_KEPT = 200_000
@@ -67,9 +71,10 @@ _json = msgspec.json.Encoder().encode
 
 
 class _Held:
-    """A history in memory. `deadlines` is what stands in the table for it, by source number, under `partition`."""
+    """A history in memory. `deadlines` is what stands in the table for it, by source number, under `partition`; `pledged` what stands
+    in `promises`, a hash of each row by its item and promise (None: not looked at yet, it is what the state says)."""
 
-    __slots__ = ("crashes", "deadlines", "dirty", "id", "into", "new", "partition", "set_aside", "standards", "state", "version")
+    __slots__ = ("crashes", "deadlines", "dirty", "id", "into", "new", "partition", "pledged", "set_aside", "standards", "state", "version")
 
     def __init__(self, history: int, partition: int) -> None:
         self.id = history
@@ -82,6 +87,7 @@ class _Held:
         self.dirty = False
         self.into: int | None = None
         self.deadlines: dict[int, int] = {}
+        self.pledged: dict[tuple[str, str], int] | None = None
         self.new = True
 
 
@@ -121,22 +127,8 @@ class _Work:
     """What one transaction has to write."""
 
     __slots__ = (
-        "advanced",
-        "deadlines_in",
-        "deadlines_out",
-        "findings",
-        "found",
-        "gone",
-        "historical",
-        "histories",
-        "journeys",
-        "judged",
-        "netted",
-        "now",
-        "sources",
-        "unit",
-        "withdrawn",
-        "withdrew",
+        "advanced", "deadlines_in", "deadlines_out", "findings", "found", "gone", "historical", "histories", "journeys", "judged", "netted",
+        "now", "pledges", "pledges_gone", "sources", "unit", "withdrawn", "withdrew",
     )  # fmt: skip
 
     def __init__(self, historical: bool) -> None:
@@ -148,6 +140,8 @@ class _Work:
         self.gone: list[tuple[int, str, int]] = []
         self.findings: list[tuple[Any, ...]] = []
         self.withdrawn: list[tuple[Any, ...]] = []
+        self.pledges: list[tuple[Any, ...]] = []
+        self.pledges_gone: list[tuple[int, str, str]] = []
         self.deadlines_in: list[tuple[int, int, int, int]] = []
         self.deadlines_out: list[tuple[int, int, int, int]] = []
         self.found: dict[str, int] = {}
@@ -218,6 +212,7 @@ class Ledger:
         self._recalled = False
         self._version = 0
         self._offset = 0
+        self._day = 0
         self._counters: dict[str, list[int]] = {}
         self._historical: dict[str, list[int]] = {}
         self._outcomes: dict[str, list[tuple[int, int]]] = {}
@@ -247,6 +242,7 @@ class Ledger:
             self._counters = unpack_counters(counters)
             self._historical = {} if historical is None else unpack_counters(historical)
             self._outcomes = {} if outcomes is None else unpack_outcomes(outcomes)
+            ((self._day,),) = db.rows("SELECT coalesce(max(day), -1000000) FROM days WHERE partition = ?", (self.partition,))
             self._hubs = self._all_hubs()
             for number, name, watermark, heard_at, last_event_at, skew, *counts in db.rows(
                 "SELECT s.source, s.name, watermark, heard_at, last_event_at, skew, applied, duplicate, conflict, late, rejected "
@@ -348,6 +344,8 @@ class Ledger:
             if db.shared:
                 db.put("gone", [(partition, version, *row) for row in gone])
         db.put("journeys", work.journeys)
+        db.remove("promises", work.pledges_gone)
+        db.put("promises", work.pledges)
         db.put("findings", work.findings, FOUND_AGAIN)
         db.run_many(
             "UPDATE findings SET revision = revision + 1, status = 1, found_at = ?, historical = ?, partition = ?, changed = ? "
@@ -364,6 +362,9 @@ class Ledger:
             (partition, source.number, source.watermark, source.heard_at, source.last_event_at, source.skew, *source.counts.values())
             for source in map(self._sources.__getitem__, sorted(work.sources))
         ])  # fmt: skip
+        if work.now // DAY > self._day:
+            self._day = work.now // DAY
+            db.put("days", [(partition, self._day, pack(live_tallies(self._counters, self._historical)))])
         self._count(work)
         values = [self._offset, pack(self._counters)]
         more = ""
@@ -817,12 +818,13 @@ class Ledger:
             if not held.new:
                 db.run("UPDATE events SET history = ? WHERE history = ?", (into, gone))
                 _move_findings(db, gone, into)
+                db.run("DELETE FROM promises WHERE history = ?", (gone,))
                 for journey, revision in db.rows("SELECT journey, revision FROM journeys WHERE history = ?", (gone,)):
                     work.gone.append((gone, journey, revision + 1))
             if held.state is not None:
                 work.net(into, held.state.tally, -1)
             work.deadlines_out += [(held.partition, waits_on, at, gone) for waits_on, at in held.deadlines.items()]
-            held.state, held.deadlines, held.dirty, held.set_aside = None, {}, False, False
+            held.state, held.deadlines, held.dirty, held.set_aside, held.pledged = None, {}, False, False, None
             work.histories[gone] = held
 
     def _keep(self, groups: Mapping[int, list[Event]], arrived: _Arrived, batch: Sequence[Event]) -> None:
@@ -863,6 +865,7 @@ class Ledger:
             ):  # fmt: skip
                 whole.add(history)
                 continue
+            _look_at_pledges(held)
             try:
                 step = advance(state, events, frontier, standards)
                 if step is None and state is None:
@@ -917,6 +920,7 @@ class Ledger:
     ) -> None:
         if held.state is not None:
             work.net(held.id, held.state.tally, -1)
+        _look_at_pledges(held)
         found = {finding.id for finding in step.found}
         step.withdrawn = [identifier for identifier in standing if identifier not in found]
         if held.id in work.advanced:
@@ -936,13 +940,15 @@ class Ledger:
         for row in step.journeys:
             work.journeys.append((
                 history, row.journey, self.partition, changed, held.version + 1, row.status, row.friction, row.delight, row.opened_at,
-                row.last_event_at, _touchpoint_bits(row), int(row.synthetic), pack_struct(row),
+                row.last_event_at, _touchpoint_bits(row), int(row.synthetic), pack_struct(row), _promise_bits(row),
+                int(row.customer is not None),
             ))  # fmt: skip
+        self._pledge(held, step, work)
         for finding in step.found:
             work.findings.append((
                 history, finding.id, self.partition, changed, 1, 0, now, int(historical), finding.kind, finding.at, finding.touchpoint,
                 finding.team, finding.standard, finding.topic, finding.channel, finding.item, finding.journey, finding.points,
-                pack_struct(finding),
+                pack_struct(finding), finding.from_team, finding.level, finding.promise,
             ))  # fmt: skip
         for identifier in step.withdrawn:
             work.withdrawn.append((now, int(historical), self.partition, changed, history, identifier))
@@ -951,6 +957,28 @@ class Ledger:
         else:
             work.count(step.tally)
         self._wake(held, step.deadlines, now, work)
+
+    def _pledge(self, held: _Held, step: Step, work: _Work) -> None:
+        """Note down the promises that stand otherwise than `promises` has them."""
+        known = held.pledged
+        if known is None:
+            known = held.pledged = {}
+        standing = set()
+        for row in step.journeys:
+            for name in row.items:
+                item = step.history.items[name]
+                for promise in item.promises.values() if item.promises else ():
+                    key = (name, promise.id)
+                    standing.add(key)
+                    line = _pledge_row(held.id, item, promise, row.customer, row.synthetic)
+                    mark = hash(line)
+                    if known.get(key) != mark:
+                        known[key] = mark
+                        work.pledges.append(line)
+        if step.whole:
+            for key in [key for key in known if key not in standing]:
+                del known[key]
+                work.pledges_gone.append((held.id, *key))
 
     def _wake(self, held: _Held, deadlines: Mapping[str, int], now: int, work: _Work) -> None:
         """Note when time may next change a history. What stands is a lower bound: it moves only to be earlier, or when it has passed."""
@@ -1050,12 +1078,15 @@ class Ledger:
         held.state = None
         self._undraft(held, work)
 
-    @staticmethod
-    def _undraft(held: _Held, work: _Work) -> None:
+    def _undraft(self, held: _Held, work: _Work) -> None:
         """Drop what this very transaction noted down for a history before it had to be folded whole."""
+        work.pledges = [row for row in work.pledges if row[0] != held.id]
+        work.pledges_gone = [row for row in work.pledges_gone if row[0] != held.id]
+        self.db.run("DELETE FROM promises WHERE history = ?", (held.id,))
+        held.pledged = {}
         work.findings = [row for row in work.findings if row[0] != held.id]
         work.journeys = [row for row in work.journeys if row[0] != held.id]
-        work.withdrawn = [row for row in work.withdrawn if row[2] != held.id]
+        work.withdrawn = [row for row in work.withdrawn if row[4] != held.id]
 
     # -- time -------------------------------------------------------------------------------------------------------
 
@@ -1179,6 +1210,7 @@ class Ledger:
             self.db.run("DELETE FROM raw WHERE received_at < ?", (now - raw_ms,))
             self.db.run("DELETE FROM rejects WHERE received_at < ?", (now - rejects_ms,))
             self.db.run("DELETE FROM deliveries WHERE received_at < ?", (now - DELIVERIES_KEPT,))
+            self.db.run("DELETE FROM days WHERE day < ?", ((now - READINGS_KEPT) // DAY,))
 
 
 def _late(groups: Mapping[int, list[Event]], before: Mapping[int, Any]) -> set[tuple[str, str]]:
@@ -1195,6 +1227,7 @@ FOUND_AGAIN = (
     "DO UPDATE SET partition = excluded.partition, changed = excluded.changed, revision = findings.revision + 1, status = 0, "
     "found_at = excluded.found_at, historical = excluded.historical, kind = excluded.kind, at = excluded.at, "
     "touchpoint = excluded.touchpoint, team = excluded.team, standard = excluded.standard, topic = excluded.topic, "
+    "from_team = excluded.from_team, level = excluded.level, promise = excluded.promise, "
     "channel = excluded.channel, item = excluded.item, journey = excluded.journey, points = excluded.points, body = excluded.body "
     "WHERE findings.status <> 0 OR findings.body <> excluded.body"
 )
@@ -1244,6 +1277,35 @@ def _move_findings(db: Database, gone: int, into: int) -> None:
     )
     for table in ("findings", "revisions"):
         db.run(f"UPDATE {table} SET history = ? WHERE history = ?", (into, gone))
+
+
+def _promise_bits(row: JourneyRow) -> int:
+    """A bit for each state that some promise of the journey is in."""
+    return sum(bit for name, bit in PROMISE_BITS.items() if row.promises[name])
+
+
+def _pledge_row(history: int, item: Item, promise: Promise, customer: str | None, synthetic: bool) -> tuple[Any, ...]:
+    """A promise's row in `promises`."""
+    is_open = promise.state == "open"
+    return (
+        history, item.id, promise.id, item.journey, item.touchpoint, item.team if promise.team is None else promise.team,
+        item.owner if is_open else None, customer, "unknown" if promise.unknown else promise.state,
+        int(is_open and (promise.at_risk or promise.unknown)), int(promise.told), promise.moved, promise.moved_late, promise.asked,
+        promise.first_due, promise.due, int(synthetic),
+    )  # fmt: skip
+
+
+def _look_at_pledges(held: _Held) -> None:
+    """Know what stands in `promises` for a history, before its state changes."""
+    if held.pledged is None and held.state is not None:
+        journeys = held.state.journeys
+        held.pledged = {
+            (item.id, promise.id): hash(_pledge_row(held.id, item, promise, journey.customer, journey.synthetic))
+            for item in held.state.items.values()
+            if item.promises
+            for journey in (journeys[item.journey],)
+            for promise in item.promises.values()
+        }
 
 
 def _touchpoint_bits(row: JourneyRow) -> int:

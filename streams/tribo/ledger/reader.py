@@ -173,7 +173,11 @@ class Reader:
 
     def standards(self) -> list[str]:
         """The texts of the standards file, each version that was in force, the last one last."""
-        rows = self.db.rows("SELECT value FROM settings WHERE name = 'standards'")
+        return self.texts("standards")
+
+    def texts(self, name: str) -> list[str]:
+        """Each version of a setting's text that was ever remembered, such as `mapping:NAME`, the last one last."""
+        rows = self.db.rows("SELECT value FROM settings WHERE name = ?", (name,))
         return msgspec.json.decode(rows[0][0], type=list[str]) if rows else []
 
     def journeys(self, limit: int = 50) -> list[JourneyRow]:
@@ -245,6 +249,25 @@ class Reader:
         which, values = ("", ()) if source is None else ("WHERE source = ?", (source,))
         rows = self.db.rows(f"SELECT {', '.join(names)} FROM rejects {which} ORDER BY reject DESC LIMIT ?", (*values, limit))
         return [{name: value for name, value in zip(names, row, strict=True) if value is not None} for row in rows]
+
+    def rejects_after(self, number: int, source: str | None = None, limit: int = 500) -> list[dict[str, Any]]:
+        """Rejected records in the order in which they came, after the one of that number."""
+        names = ("reject", "source", "input", "line", "reason", "payload", "encoding", "mapping")
+        which, values = ("", ()) if source is None else ("AND source = ?", (source,))
+        rows = self.db.rows(
+            f"SELECT {', '.join(names)} FROM rejects WHERE reject > ? {which} ORDER BY reject LIMIT ?", (number, *values, limit)
+        )
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def reject_counts(self, source: str | None = None) -> list[dict[str, Any]]:
+        """How many records were rejected, by source, mapping, its line, and reason; and when the latest came (UTC ms)."""
+        names = ("source", "mapping", "place", "reason", "count", "latest")
+        which, values = ("", ()) if source is None else ("WHERE source = ?", (source,))
+        rows = self.db.rows(
+            "SELECT source, mapping, place, reason, CAST(count(*) AS bigint), max(received_at) "
+            f"FROM rejects {which} GROUP BY source, mapping, place, reason", values,
+        )  # fmt: skip
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
     def set_aside(self, limit: int = 50) -> list[dict[str, Any]]:
         """Histories whose fold crashed three times: their number, crashes, and one item of each."""

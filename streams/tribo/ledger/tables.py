@@ -7,7 +7,8 @@ that a later version may append fields.
 
 Who may ask what: `journeys` and `findings` repeat, beside their bodies, the fields that people filter by, so that no body is
 opened for a row that isn't shown. Journeys: status, friction, delight, opened_at, last_event_at, synthetic, and `touchpoints` as bits
-(TOUCHPOINT_BITS). Findings: kind, at, touchpoint, team, standard, topic, channel, item, journey, points. A journey's teams and
+(TOUCHPOINT_BITS), `promises` likewise (PROMISE_BITS), and whether the customer is `known`. Findings: kind, at, touchpoint, team,
+from_team, level, standard, promise, topic, channel, item, journey, points. A journey's teams and
 topics are those of its findings. These columns cost 0.5 µs of CPU an event on SQLite; an index costs about as much again.
 
 `partition` and `changed` of a row say which transaction wrote it last: the partition, and what that partition's `version`
@@ -21,15 +22,49 @@ CHANGELOG.md.
 
 from __future__ import annotations
 
+from tribo_schemas.journey import PROMISE_STATES
+
 APPLICATION = 0x5472696F
 """What SQLite's header says whose file this is; on PostgreSQL, what workers that make the tables lock."""
-VERSION = 5
+VERSION = 6
 
 FOUND, WITHDRAWN = 0, 1
 STATUSES = ("found", "withdrawn")
 TOUCHPOINT_BITS = {"purchase": 1, "billing": 2, "returns": 4, "service": 8}
+PROMISE_BITS = {name: 1 << bit for bit, name in enumerate((*PROMISE_STATES, "moved", "moved_late", "early"))}
 
-TABLES = """
+PROMISES = """
+CREATE TABLE promises (                   -- every promise as it stands, repeated from the states, for who lists them
+  history NUMBER NOT NULL,
+  item TEXT NOT NULL,
+  promise TEXT NOT NULL,
+  journey TEXT NOT NULL,
+  touchpoint TEXT NOT NULL,
+  team TEXT,                              -- who had the item when it was kept; before that, who has it
+  owner TEXT,
+  customer TEXT,
+  state TEXT NOT NULL,                    -- a journey row's word
+  at_risk NUMBER NOT NULL,                -- at risk, or unknown
+  told NUMBER NOT NULL,                   -- the customer heard, without a new due, that it would be late
+  moved NUMBER NOT NULL,
+  moved_late NUMBER NOT NULL,
+  asked NUMBER NOT NULL,
+  first_due NUMBER NOT NULL,
+  due NUMBER NOT NULL,
+  synthetic NUMBER NOT NULL,
+  PRIMARY KEY (history, item, promise)
+) CLUSTERED;
+CREATE INDEX promises_due ON promises (state, due);
+"""
+DAYS = """
+CREATE TABLE days (                       -- how a partition's tallies stood when a UTC day began, less imports
+  partition NUMBER NOT NULL,
+  day NUMBER NOT NULL,                    -- days since 1970
+  tallies BLOB NOT NULL,
+  PRIMARY KEY (partition, day)
+) CLUSTERED;
+"""
+TABLES = PROMISES + DAYS + """
 CREATE TABLE events (
   event SERIAL,
   source NUMBER NOT NULL,
@@ -85,6 +120,8 @@ CREATE TABLE journeys (
   touchpoints NUMBER NOT NULL,
   synthetic NUMBER NOT NULL,
   body BLOB NOT NULL,
+  promises NUMBER NOT NULL DEFAULT 0,
+  known NUMBER NOT NULL DEFAULT 0,        -- 1: it has a customer
   PRIMARY KEY (history, journey)
 ) CLUSTERED;
 CREATE INDEX journeys_worst ON journeys (friction) WHERE status = 'open' AND friction > 4;
@@ -118,6 +155,9 @@ CREATE TABLE findings (                   -- as they stand now
   journey TEXT NOT NULL,
   points NUMBER,
   body BLOB NOT NULL,
+  from_team TEXT,
+  level TEXT,
+  promise TEXT,
   PRIMARY KEY (history, id)
 ) CLUSTERED;
 CREATE INDEX findings_latest ON findings (found_at);
@@ -207,7 +247,8 @@ CREATE TABLE settings (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) CLUS
 """
 KEYS = {
     "histories": ("history",), "deadlines": ("partition", "waits_on", "at", "history"), "journeys": ("history", "journey"),
-    "gone": ("partition", "changed", "kind", "id"), "findings": ("history", "id"), "links": ("name",), "hubs": ("name",),
+    "gone": ("partition", "changed", "kind", "id"), "findings": ("history", "id"), "promises": ("history", "item", "promise"),
+    "days": ("partition", "day"), "links": ("name",), "hubs": ("name",),
     "inputs": ("name",), "heard": ("partition", "source"), "settings": ("name",),
     "deliveries": ("source", "digest"),
 }  # fmt: skip
@@ -250,6 +291,12 @@ CREATE TABLE gone (
   PRIMARY KEY (partition, changed, kind, id)
 ) CLUSTERED;
 ALTER TABLE partitions ADD COLUMN published NUMBER;
+""",
+    5: f"""
+ALTER TABLE journeys ADD COLUMN promises NUMBER NOT NULL DEFAULT 0; ALTER TABLE journeys ADD COLUMN known NUMBER NOT NULL DEFAULT 0;
+ALTER TABLE findings ADD COLUMN from_team TEXT; ALTER TABLE findings ADD COLUMN level TEXT; ALTER TABLE findings ADD COLUMN promise TEXT;
+{PROMISES}{DAYS}
+UPDATE histories SET dirty = 1 WHERE state IS NOT NULL;
 """,
 }
 """Statements that lead from a version to the next, for both databases."""

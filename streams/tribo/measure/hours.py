@@ -218,6 +218,22 @@ class Calendar:
         moment = local.replace(tzinfo=None) + timedelta(days=number - first)
         return _local(moment, zone)
 
+    def closed(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The intervals in [start, end) at which we are closed, in order."""
+        found, reached = [], start
+        for number in range(_year_of(start), _year_of(end) + 1):
+            year = self._year(number)
+            first = max(bisect_right(year.closes, start), 0)
+            for opens, closes in zip(year.opens[first:], year.closes[first:], strict=True):
+                if opens >= end:
+                    break
+                if opens > reached:
+                    found.append((reached, opens))
+                reached = max(reached, closes)
+        if reached < end:
+            found.append((reached, end))
+        return found
+
     def _is_business_day(self, number: int, index: int) -> bool:
         found = self._open_days.get(number)
         if found is None:

@@ -31,11 +31,15 @@ def surprised(fold: Fold, item: Item, event: Event) -> None:
 
 
 def rated(fold: Fold, item: Item, event: Event) -> None:
-    """A score; a customer's counts for the journey's rating."""
+    """A score; a customer's counts for the journey's rating. A standard's scores are added up, in thousandths, by who gave them."""
     assert event.score is not None and event.scale is not None
+    journey = fold.journeys[item.journey]
+    rating = event.score / event.scale
+    if event.by in (None, "customer", "human") and event.standard in fold.standards.names and not journey.synthetic:
+        who = event.by or "human"
+        fold.count(f"rating|{event.standard}|{who}", 1)
+        fold.count(f"rating_sum|{event.standard}|{who}", round(1000 * rating))
     if event.by == "customer":
-        journey = fold.journeys[item.journey]
-        rating = event.score / event.scale
         journey.rating_sum += rating
         journey.ratings += 1
         if rating >= GOOD_RATING:

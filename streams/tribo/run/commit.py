@@ -13,6 +13,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 
@@ -49,6 +50,7 @@ class Committer:
         self.commit_seconds = 0.0
         self._nothing_due_at = time.monotonic()
         self._queue: deque[Delivery] = deque()
+        self._calls: list[tuple[Callable[[], str], Future[str]]] = []
         self._waiting = 0
         self.queue_events, self._batch_events = queue_events, batch_events
         self._raw_ms, self._rejects_ms = raw_days * DAY, rejects_days * DAY
@@ -82,6 +84,16 @@ class Committer:
         """For how long there has been something due that isn't decided yet; also while the disk is full or the thread hangs."""
         return max(time.monotonic() - self._nothing_due_at - 2 * TICK_SECONDS, 0.0)
 
+    def call(self, what: Callable[[], str]) -> Future[str]:
+        """Let the writing thread do something between two batches. Raises Broken when it no longer runs."""
+        done: Future[str] = Future()
+        with self._changed:
+            if self.broken is not None or self._stopping:
+                raise Broken
+            self._calls.append((what, done))
+            self._changed.notify()
+        return done
+
     def drain(self, seconds: float = 8.0) -> None:
         """Write what waits, then stop."""
         with self._changed:
@@ -96,11 +108,14 @@ class Committer:
         try:
             while True:
                 with self._changed:
-                    if not self._queue and not self._stopping:
+                    if not self._queue and not self._calls and not self._stopping:
                         self._changed.wait(max(next_tick - time.monotonic(), 0.0))
                     taken = self._next()
-                    if not taken and self._stopping:
+                    calls, self._calls = self._calls, []
+                    if not taken and not calls and self._stopping:
                         return
+                for what, done in calls:
+                    self._do(what, done)
                 if taken:
                     self._commit(taken)
                 if time.monotonic() >= next_tick:
@@ -111,6 +126,13 @@ class Committer:
                     next_expiry = time.monotonic() + HOUR_SECONDS
         except BaseException as error:
             self._fail(error)
+
+    @staticmethod
+    def _do(what: Callable[[], str], done: Future[str]) -> None:
+        try:
+            done.set_result(what())
+        except Exception as error:
+            done.set_exception(error)
 
     def _next(self) -> list[Delivery]:
         taken: list[Delivery] = []
@@ -128,6 +150,9 @@ class Committer:
             self.broken = error
             left = list(self._queue)
             self._queue.clear()
+            calls, self._calls = self._calls, []
+        for _, done in calls:
+            done.set_exception(Broken())
         for delivery in left:
             delivery.done.set_exception(Broken())
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
+import secrets
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -24,8 +26,10 @@ from tribo.run.clock import ReceiveClock
 from tribo.run.commit import COMMIT_BOUNDS, Committer
 from tribo.run.garbage import collect_seldom
 from tribo.run.ingest import Followed, follow, follow_stdin, ingest_application
+from tribo.run.rejects import replay_route
 from tribo.run.settings import Settings, is_loopback
-from tribo.run.sources import Senders, remember_mappings
+from tribo.run.sources import SHORTEST_TOKEN, Senders, of_environment, remember_mappings
+from tribo.show.page.access import Access
 from tribo_schemas.config import BadConfig
 from tribo_schemas.standard import load_standards
 
@@ -42,14 +46,33 @@ def standards_of(path: Path | None) -> tuple[Standards, str]:
 
 def application(committer: Committer, settings: Settings, senders: Senders | None = None) -> web.Application:
     """All routes of the process."""
-    app = ingest_application(committer, settings.token, senders or Senders(settings.sources))
+    token = settings.token
+    if token is None and not is_loopback(settings.host):
+        token = secrets.token_urlsafe(32)  # nobody has it: only the page and sources with credentials of their own are open to others
+    app = ingest_application(committer, token, senders or Senders(settings.sources))
     where = committer.ledger.where
-    for routes in _shown_routes(committer):
+    for routes in _shown_routes(committer, settings):
         app.add_routes(routes(lambda: Reader(where), committer.standards, settings))
+    app.add_routes([replay_route(lambda: Reader(where), committer, committer.clock.wall)])
     return app
 
 
-def _shown_routes(committer: Committer) -> list[Callable[..., list[web.RouteDef]]]:
+def access_of(settings: Settings, environment: Mapping[str, str] | None = None) -> Access:
+    """Who may look at the page: with nothing said, this machine alone, without being asked. Raises BadConfig."""
+    variables = os.environ if environment is None else environment
+    page = settings.page
+    readers = of_environment("page.readers", page.readers or (), variables, SHORTEST_TOKEN)
+    operators = of_environment("page.operators", page.operators or (), variables, SHORTEST_TOKEN)
+    if set(readers) & {*operators, settings.token}:
+        raise BadConfig("page: a reader and an operator have the same token; give each its own")
+    if settings.token is not None:
+        operators.append(settings.token)
+    if page.proxy is None:
+        return Access(readers, operators)
+    return Access(readers, operators, page.proxy.header, page.proxy.addresses, page.proxy.operators)
+
+
+def _shown_routes(committer: Committer, settings: Settings) -> list[Callable[..., list[web.RouteDef]]]:
     """Metrics and page, as far as they are installed."""
     found: list[Callable[..., list[web.RouteDef]]] = []
     try:
@@ -66,9 +89,13 @@ def _shown_routes(committer: Committer) -> list[Callable[..., list[web.RouteDef]
     except ModuleNotFoundError as error:
         log.warning("without metrics: %s", error)
     try:
+        from tribo.run.operations import operations_of
         from tribo.show.page.views import page_routes
 
-        found.append(partial(page_routes, now=committer.clock.wall))
+        found.append(partial(
+            page_routes, now=committer.clock.wall, access=access_of(settings), operations=operations_of(committer),
+            silent_after=committer.clock.silent_after,
+        ))  # fmt: skip
     except ModuleNotFoundError as error:
         log.warning("without a page: %s", error)
     return found
@@ -124,9 +151,11 @@ def run_embedded(settings: Settings, ready: Callable[[str], None] | None = None,
     Raises BadConfig before anything is taken: another process has the ledger, a file is wrong, or the address is open to others
     without a token.
     """
-    if not is_loopback(settings.host) and settings.token is None:
+    access = access_of(settings)
+    if not is_loopback(settings.host) and access.open:
         raise BadConfig(
-            f"host: {settings.host} can be reached by others: set token (TRIBO_TOKEN, 16 letters or more), or leave host at 127.0.0.1"
+            f"host: {settings.host} can be reached by others: set token (TRIBO_TOKEN, 16 letters or more), name readers and operators "
+            "or a proxy under `page`, or leave host at 127.0.0.1"
         )
     for entry in settings.follow:
         Followed(entry)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tribo.ledger.database import Where
-from tribo.ledger.ledger import Ledger, Reader
+from tribo.ledger.ledger import Ledger
 from tribo.measure.advance import Frontier
 from tribo.run.embedded import standards_of
 from tribo.run.garbage import collect_seldom
@@ -83,12 +83,6 @@ def import_files(
         }  # fmt: skip
     finally:
         ledger.close()
-
-
-def list_rejects(data: Where, limit: int = 50, source: str | None = None) -> list[dict[str, Any]]:
-    """The records refused last, newest first. Raises BadConfig if there is no ledger."""
-    with Reader(data) as reader:
-        return reader.rejects(limit, source)
 
 
 def refold(data: Where, item: str | None = None, standards: Path | None = None, everything: bool = False) -> tuple[int, int]:

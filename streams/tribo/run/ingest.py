@@ -45,6 +45,8 @@ log = logging.getLogger("tribo")
 OPEN_TO_ALL = frozenset(("/livez", "/readyz"))
 FORMS = frozenset(("application/x-www-form-urlencoded", "multipart/form-data", "text/plain"))
 """What a page of another site could send without asking: not taken."""
+FORBIDDEN = "forbidden"
+"""How the reason begins when a request may not speak for an event's source: such a record is never taken later, either."""
 RETRY_SECONDS = "1"
 POLL_SECONDS = 0.5
 FOLLOWED_AT_ONCE_BYTES = 2 << 20
@@ -135,8 +137,10 @@ def mapped(mapping: Mapping, name: str, number: int, record: bytes) -> list[Even
         made: list[Event | Reject] = [reject(name, number, f"is longer than {MOST_EVENT_BYTES} bytes", record)]
     else:
         made = list(mapping.events([Record(name, number, record)]))
-    for one in made:
+    for place, one in enumerate(made):
         if isinstance(one, Reject):
+            if mapping.file.unpack is not None:  # a part says nothing without what is around it
+                one = made[place] = msgspec.structs.replace(reject(name, number, one.reason, record), mapping=one.mapping)
             one.through = mapping.name
     return made
 
@@ -153,8 +157,8 @@ async def take_events(request: web.Request) -> web.Response:
 
     def may_speak(source: str) -> str | None:
         if sender is not None:
-            return None if source == sender.speaks_for else f"this token speaks for {sender.speaks_for!r} alone"
-        return "has a credential of its own: send that" if not operator and senders.is_guarded(source) else None
+            return None if source == sender.speaks_for else f"{FORBIDDEN}: this token speaks for {sender.speaks_for!r} alone"
+        return f"{FORBIDDEN}: it has a credential of its own: send that" if not operator and senders.is_guarded(source) else None
 
     return await _taken(request, lambda body: _decoded(body, request, may_speak))
 
@@ -193,7 +197,7 @@ async def take_source(request: web.Request) -> web.Response:
     remember = [] if digest is None else [(sender.name, digest)]
 
     def may_speak(source: str) -> str | None:
-        return None if source == sender.speaks_for else f"this source speaks for {sender.speaks_for!r} alone"
+        return None if source == sender.speaks_for else f"{FORBIDDEN}: this source speaks for {sender.speaks_for!r} alone"
 
     def decoded(body: bytes) -> tuple[Delivery, list[Place]]:
         mapping = sender.mapping
@@ -312,6 +316,8 @@ def guard(token: str | None, senders: Senders) -> Any:
         if request.path in OPEN_TO_ALL or (token is not None and shows_token(shown, [token])):
             return await handler(request)
         route = request.match_info.handler
+        if getattr(route, "guards_itself", False):  # the page: it knows more roles than this
+            return await handler(request)
         if route is take_source:
             sender = senders.get(request.match_info["name"])
             if sender is not None and sender.guarded:

@@ -74,6 +74,42 @@ class Source(BaseModel):
 SourceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 
 
+def _network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError(f"write an address or a network, such as 10.0.0.7 or 10.0.0.0/8; got {text!r}") from None
+    return text
+
+
+def _header(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,99}", text, re.ASCII):
+        raise ValueError(f"write a header's name, such as X-Forwarded-User; got {text!r}")
+    return text
+
+
+class Proxy(BaseModel):
+    """A proxy that asks people who they are, and says so in a header. It must take that header away from what strangers send."""
+
+    model_config = ConfigDict(extra="forbid")
+    header: Annotated[str, AfterValidator(_header)] = "X-Forwarded-User"
+    addresses: Annotated[list[Annotated[str, AfterValidator(_network)]], Field(min_length=1)]
+    """From where it comes: addresses or networks. The header is believed from nowhere else."""
+    operators: list[str] = []
+    """Who of the people may change something."""
+
+
+class Page(BaseModel):
+    """Who may look at the page, and who may change something there. The run's own token opens it, too."""
+
+    model_config = ConfigDict(extra="forbid")
+    readers: Variables | None = None
+    """Names of environment variables that hold tokens (16 letters or more) of who may look."""
+    operators: Variables | None = None
+    """… and of who may replay, fold anew and erase, too."""
+    proxy: Proxy | None = None
+
+
 class Settings(BaseModel):
     """Settings of the embedded run. Environment: TRIBO_ and the name in capitals, e.g. TRIBO_PORT; `follow` there is paths with `:`."""
 
@@ -87,6 +123,7 @@ class Settings(BaseModel):
     standards: Path | None = None
     sources: dict[SourceName, Source] = {}
     """Who sends to `POST /sources/NAME`, by NAME."""
+    page: Page = Page()
     follow: list[Follow] = []
     stdin: bool = False
     raw_days: Annotated[int, Field(ge=0, le=3650)] = 30
@@ -113,7 +150,7 @@ def load(model: type[Told], path: Path | None, environment: Mapping[str, str] | 
     said: dict[str, object] = {}
     for name, text in (os.environ if environment is None else environment).items():
         field = name.removeprefix(PREFIX).lower()
-        if name.startswith(PREFIX) and field in model.model_fields and field != "sources":
+        if name.startswith(PREFIX) and field in model.model_fields and field not in ("sources", "page"):
             said[field] = [{"path": part} for part in text.split(":") if part] if field == "follow" else text
     if said:
         try:

@@ -30,8 +30,8 @@ class Sender:
             )
         self.speaks_for = name if self.mapping is None else self.mapping.source
         self.kind: Kind | None = source.signature
-        self.secrets = _of_environment(f"sources.{name}.secrets", source.secrets or (), environment, 1)
-        self.tokens = _of_environment(f"sources.{name}.tokens", source.tokens or (), environment, SHORTEST_TOKEN)
+        self.secrets = of_environment(f"sources.{name}.secrets", source.secrets or (), environment, 1)
+        self.tokens = of_environment(f"sources.{name}.tokens", source.tokens or (), environment, SHORTEST_TOKEN)
         self.url = source.url or ""
         self.rate = Rate(source.requests_per_second)
 
@@ -79,7 +79,8 @@ class Senders:
         return source in self._guarded
 
 
-def _of_environment(place: str, names: Iterable[str], environment: Environment[str, str], shortest: int) -> list[str]:
+def of_environment(place: str, names: Iterable[str], environment: Environment[str, str], shortest: int) -> list[str]:
+    """The secrets in these variables; `place` says where they are named. Raises BadConfig: not there, or too short."""
     found = []
     for name in names:
         text = environment.get(name, "")

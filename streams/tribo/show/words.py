@@ -34,6 +34,38 @@ SENTENCES = {
 }
 
 
+KIND_WORDS = {
+    "handoff": "handoffs", "ping_pong": "ping-pongs", "channel_switch": "channel switches", "hold": "holds",
+    "repeat_contact": "repeat contacts", "repeated": "had to repeat themselves", "reopened": "reopened", "abandoned": "gave up waiting",
+    "promise_broken": "broken promises", "promise_moved_late": "promises moved late", "standard_missed": "missed standards",
+    "unconfirmed": "never asked if fixed", "no_expectation": "not told what to expect", "no_alternative": "no alternative offered",
+    "complaint": "complaints", "promise_at_risk": "promises at risk", "promise_unknown": "promises unknown",
+    "promise_moved": "promises moved in time", "escalated": "reached authority", "early": "kept early", "praise": "praise",
+    "surprise": "surprises", "recovered": "recovered",
+}  # fmt: skip
+"""Each kind of finding, in the plural, as tables and filters name it."""
+FACT_WORDS = {
+    "customer_replied": "customer wrote again", "put_on_hold": "put on hold", "awaiting_customer": "waiting for the customer",
+    "authority_asked": "asked for someone in authority", "asked_if_fixed": "asked whether it is fixed", "queued": "joined the queue",
+    "repeated": "had to say it again", "informed": "customer informed", "offered": "alternative offered", "abandoned": "customer gave up",
+}  # fmt: skip
+
+
+def fact_word(fact: str) -> str:
+    """A fact as people say it."""
+    return FACT_WORDS.get(fact, fact.replace("_", " "))
+
+
+def promise_word(promise: str | None) -> str:
+    """A promise's name as people say it: an implied one is its standard's."""
+    return (promise or "").removeprefix("standard:")
+
+
+def share(number: float | None, digits: int = 1) -> str:
+    """A share in percent."""
+    return "–" if number is None else f"{100 * number:.{digits}f} %"
+
+
 def span(milliseconds: int | None) -> str:
     """A duration in its two largest units."""
     if milliseconds is None:

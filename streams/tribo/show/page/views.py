@@ -1,135 +1,440 @@
-"""The live page: the standards and their gaps, promises about to break, the journeys with most friction, and any journey's story.
+"""The live page: what is so now, journeys and their pictures, why a number is what it is, handoffs, promises, the report.
 
-Everything from events is text on the page, never markup: Jinja2 escapes, and the content security policy allows no inline script.
+Each view reads the ledger in a thread, as it stands at one moment, and is written there, too; the loop only passes it on. Everything from
+events is text on the page, never markup: Jinja2 escapes, and the content security policy allows no inline script or style.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import jinja2
+import msgspec
 from aiohttp import web
-from aiohttp_sse import sse_response
 
+from tribo.ledger import search
 from tribo.ledger.reader import Reader
 from tribo.measure.score import scoreboard
 from tribo.measure.standards import Standards
 from tribo.pseudonym import key_of_environment, pseudonym
-from tribo.show.words import holder, last_revisions, sentence, span
+from tribo.show import report as reports
+from tribo.show.page import flows, looks, told
+from tribo.show.page.access import Access, Denied, Who
+from tribo.show.page.filters import CHOICES, NAMES, Filters, filters_of
+from tribo.show.page.live import Stream
+from tribo.show.page.now import now_of
+from tribo.show.page.operate import Operation, Operations
+from tribo.show.page.picture import DAY, draw, reference
+from tribo.show.page.pledges import promises_of
+from tribo.show.page.why import compare
+from tribo.show.words import KIND_WORDS
+from tribo_schemas.config import BadConfig
 from tribo_schemas.event import stamp
+from tribo_schemas.finding import DELIGHT
 
+log = logging.getLogger("tribo")
 HERE = Path(__file__).parent
+CONTENT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types tribo"
+)
 SECURITY = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
+    "Content-Security-Policy": CONTENT_POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
-LOOK_EVERY_SECONDS = 1.0
-MOST_STREAMS = 500
-STATIC = {"tribo.css": "text/css", "tribo.js": "text/javascript"}
+STATIC = {"tribo.css": "text/css", "tribo.js": "text/javascript", "mark.svg": "image/svg+xml"}
+ROWS = 50
+FRESH_SECONDS = 1.0
+"""A live view is written at most so often, however many browsers look."""
+THREADS = 4
+PSEUDONYM = re.compile("c-[0-9a-f]{16}")
+MOST_CUSTOMERS = 500_000
+"""Among how many customers one is looked for by pseudonym."""
+
+FORMS = {"markdown": (reports.as_markdown, "text/markdown", "md"), "csv": (reports.as_csv, "text/csv", "csv")}
 
 ReaderFactory = Callable[[], Reader]
+Look = Callable[[Reader], dict[str, Any]]
 
 
 def _wall() -> int:
     return time.time_ns() // 1_000_000
 
 
-def page_routes(
-    reader_factory: ReaderFactory, standards: Standards, settings: object, now: Callable[[], int] = _wall
-) -> list[web.RouteDef]:
-    """GET / and /parts (its live parts), /journeys/ITEM, /stream (says when something changed), /static/….
+class Page:
+    """All views over one ledger. `now` is the clock that the dues are held against, UTC ms: the demo's runs faster than the host's."""
 
-    `now` is the clock that the dues are held against, UTC milliseconds: the demo's runs faster than the host's."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"span": span, "stamp": stamp, "sentence": sentence}
-    environment.globals["holder"] = holder
-    key = key_of_environment()
-    streams = 0
+    def __init__(
+        self, reader_factory: ReaderFactory, standards: Standards, access: Access, now: Callable[[], int], silent_after: int
+    ) -> None:
+        self.reader_factory = reader_factory
+        self.standards = standards
+        self.access = access
+        self.now = now
+        self.silent_after = silent_after
+        self.key = key_of_environment()
+        self.templates = looks.environment()
+        self.templates.globals["shown"] = self.shown
+        self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="page")
+        self.stream = Stream(self._version)
+        self._fresh: dict[str, tuple[float, asyncio.Future[str]]] = {}
 
-    def shown(customer: str | None) -> str:
-        return "unknown" if customer is None else pseudonym(customer, key)
+    def shown(self, customer: str | None) -> str:
+        """A customer as people see them."""
+        return "unknown" if customer is None else pseudonym(customer, self.key)
 
-    def answer(template: str, **values: Any) -> web.Response:
-        text = environment.get_template(template).render(shown=shown, **values)
-        return web.Response(text=text, content_type="text/html", headers={**SECURITY, "Cache-Control": "no-store"})
+    def plain(self, reader: Reader, asked: str) -> str | None:
+        """The customer that somebody asks for, by the id or by the pseudonym; None: there is none."""
+        if search.history_named(reader, asked) is not None:
+            return asked
+        if PSEUDONYM.fullmatch(asked) is None:
+            return None
+        return next((customer for customer in search.customers(reader, MOST_CUSTOMERS) if pseudonym(customer, self.key) == asked), None)
 
-    async def read(look: Callable[[Reader], Any]) -> Any:
+    async def _version(self) -> int:
+        return int(await self.read(lambda reader: reader.size()["version"]))
+
+    async def read(self, look: Callable[[Reader], Any]) -> Any:
+        """What a look at the ledger, as it stands at one moment, finds: off the loop."""
+
         def run() -> Any:
-            reader = reader_factory()
-            try:
+            with self.reader_factory() as reader, reader.db.snapshot():
                 return look(reader)
-            finally:
-                reader.close()
 
-        return await asyncio.get_running_loop().run_in_executor(None, run)
+        return await asyncio.get_running_loop().run_in_executor(self.threads, run)
 
-    def now_parts(reader: Reader) -> dict[str, Any]:
-        return {
-            "board": scoreboard(standards, reader.tallies()),
-            "risks": reader.at_risk(25),
-            "journeys": reader.journeys(25),
-            "sources": reader.sources(),
-            "size": reader.size(),
-            "now": now(),
-        }
+    async def written(self, template: str, here: str, look: Look, **values: Any) -> str:
+        """A template, written over what a look finds."""
 
-    def overview(template: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        async def view(request: web.Request) -> web.StreamResponse:
-            return answer(template, **await read(now_parts))
+        def write(reader: Reader) -> str:
+            return self.templates.get_template(template).render(here=here, now=self.now(), **{**look(reader), **values})
 
-        return view
+        return str(await self.read(write))
 
-    async def journey(request: web.Request) -> web.StreamResponse:
-        item = request.match_info["item"]
-        story = await read(lambda reader: reader.journey(item))
-        if story is None:
-            response = answer("missing.html", item=item[:200])
-            response.set_status(404)
-            return response
-        last = last_revisions(story.findings)
-        told = [one for one in story.findings if one.revision == last[one.finding.id]]
-        entries = sorted(
-            [(event.time, 0, event, None) for event in story.events] + [(one.finding.at, 1, None, one) for one in told],
-            key=lambda entry: entry[:2],
-        )
-        return answer("journey.html", row=story.row, entries=entries)
+    async def shared(self, template: str, here: str, look: Look) -> str:
+        """The same, written once a second for all who ask."""
+        loop = asyncio.get_running_loop()
+        at, text = self._fresh.get(template, (0.0, None))
+        if text is None or loop.time() - at > FRESH_SECONDS or (text.done() and (text.cancelled() or text.exception() is not None)):
+            text = asyncio.ensure_future(self.written(template, here, look))
+            self._fresh[template] = (loop.time(), text)
+        return await asyncio.shield(text)
 
-    async def stream(request: web.Request) -> web.StreamResponse:
-        nonlocal streams
-        if streams >= MOST_STREAMS:
-            return web.Response(status=503, headers={**SECURITY, "Retry-After": "30"})
-        streams += 1
-        try:
-            async with sse_response(request, headers=SECURITY) as response:
-                version = None
-                while response.is_connected():
-                    size = await read(lambda reader: reader.size())
-                    if size["version"] != version:
-                        version = size["version"]
-                        await response.send(str(version), event="changed")
-                    await asyncio.sleep(LOOK_EVERY_SECONDS)
-                return response
-        finally:
-            streams -= 1
 
-    async def static(request: web.Request) -> web.StreamResponse:
+def answer(text: str, status: int = 200, content_type: str = "text/html", name: str = "") -> web.Response:
+    """A page, with what keeps it safe; with a `name`, a file to keep."""
+    headers = {**SECURITY, "Cache-Control": "no-store"}
+    if name:
+        headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return web.Response(text=text, status=status, content_type=content_type, charset="utf-8", headers=headers)
+
+
+def page_routes(
+    reader_factory: ReaderFactory, standards: Standards, settings: object, now: Callable[[], int] = _wall, access: Access | None = None,
+    operations: Operations | None = None, silent_after: int = 600_000,
+) -> list[web.RouteDef]:  # fmt: skip
+    """The page's routes. `access` says who may look and who may change something (without: loopback only, and there everybody);
+    `operations` what operators may do; `silent_after`: how long (ms) a source may say nothing."""
+    views = Views(Page(reader_factory, standards, access or Access(), now, silent_after), operations or Operations())
+    looks_at = {
+        "/": views.now, "/parts": views.parts, "/journeys": views.journeys, "/journeys/{item:.+}": views.journey, "/why": views.why,
+        "/handoffs": views.handoffs, "/promises": views.promises, "/report": views.report, "/search": views.search,
+        "/rejects": views.rejects, "/stream": views.stream, "/static/{name}": views.static,
+    }  # fmt: skip
+    changes = {"/rejects/replay": views.replay, "/refold": views.refold, "/erase": views.erase}
+    return [
+        *(web.get(path, views.guarded(view)) for path, view in looks_at.items()),
+        *(web.post(path, views.changing(change)) for path, change in changes.items()),
+    ]
+
+
+View = Callable[[web.Request, Who], Awaitable[web.StreamResponse]]
+
+
+class Views:
+    """The handlers."""
+
+    def __init__(self, page: Page, operations: Operations) -> None:
+        self.page = page
+        self.operations = operations
+        self.static_files = {name: (HERE / "static" / name).read_bytes() for name in STATIC}
+
+    def guarded(self, view: View) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """A view for readers and operators only."""
+
+        async def handler(request: web.Request) -> web.StreamResponse:
+            try:
+                who = self.page.access.needs(request, "reader")
+                return await view(request, who)
+            except Denied as denied:
+                denied.headers.update(SECURITY)
+                raise
+
+        handler.guards_itself = True  # type: ignore[attr-defined]
+        return handler
+
+    def changing(self, change: Callable[[dict[str, str]], Awaitable[str]]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """A change by an operator, told of on the next view."""
+
+        async def handler(request: web.Request) -> web.StreamResponse:
+            try:
+                who, form = await self.page.access.change(request)
+            except Denied as denied:
+                denied.headers.update(SECURITY)
+                raise
+            said = await change(form)
+            log.warning("%s: %s (by %s)", request.path, said, who.name)
+            return await self._rejects("", who, said)
+
+        handler.guards_itself = True  # type: ignore[attr-defined]
+        return handler
+
+    async def static(self, request: web.Request, who: Who) -> web.StreamResponse:
+        """Style and script."""
         name = request.match_info["name"]
         if name not in STATIC:
             raise web.HTTPNotFound(headers=SECURITY)
-        return web.Response(body=(HERE / "static" / name).read_bytes(), content_type=STATIC[name], headers=SECURITY)
+        return web.Response(
+            body=self.static_files[name], content_type=STATIC[name], charset="utf-8", headers={**SECURITY, "Cache-Control": "max-age=300"}
+        )
 
-    return [
-        web.get("/", overview("index.html")),
-        web.get("/parts", overview("parts.html")),
-        web.get("/journeys/{item:.+}", journey),
-        web.get("/stream", stream),
-        web.get("/static/{name}", static),
-    ]
+    async def stream(self, request: web.Request, who: Who) -> web.StreamResponse:
+        """Says when something has changed."""
+        return await self.page.stream.answer(request, SECURITY)
+
+    # -- now ---------------------------------------------------------------------------------------------------------
+
+    async def now(self, request: web.Request, who: Who) -> web.StreamResponse:
+        """What is so now."""
+        return answer(await self.page.shared("now.html", "/", self._now))
+
+    async def parts(self, request: web.Request, who: Who) -> web.StreamResponse:
+        """The live parts of what is so now, for the script."""
+        return answer(await self.page.shared("parts.html", "/", self._now))
+
+    def _now(self, reader: Reader) -> dict[str, Any]:
+        return now_of(reader, self.page.standards, self.page.now(), self.page.silent_after)
+
+    # -- journeys ----------------------------------------------------------------------------------------------------
+
+    async def journeys(self, request: web.Request, who: Who) -> web.StreamResponse:
+        """A list of journeys, filtered as the address says."""
+        filters = filters_of(request.query)
+
+        def look(reader: Reader) -> dict[str, Any]:
+            rows = self._listed(reader, filters, ROWS + 1)
+            return {"rows": rows[:ROWS], "more": len(rows) > ROWS}
+
+        text = await self.page.written("journeys.html", "/journeys", look, **self._asked(filters))
+        return answer(text)
+
+    def _asked(self, filters: Filters) -> dict[str, Any]:
+        """What the filters' form shows."""
+        says = {field: name for field, name in NAMES.items() if field not in ("sort", "page") and getattr(filters, field) is not None}
+        return {
+            "filters": filters, "choices": CHOICES, "said": says, "standards": self.page.standards.names,
+            "unknown_standard": filters.standard is not None and filters.standard not in self.page.standards.names,
+        }  # fmt: skip
+
+    def _listed(self, reader: Reader, filters: Filters, limit: int) -> list[Any]:
+        found = self.wanted(filters) if filters.by_finding else None
+        return search.journeys(
+            reader,
+            since=search.LONG_AGO if filters.since is None else filters.since,
+            until=search.FAR_OFF if filters.until is None else filters.until,
+            touchpoint=filters.touchpoint, status=filters.status, friction=filters.friction, promise=filters.promise, found=found,
+            order=filters.sort, limit=limit, offset=(filters.page - 1) * ROWS,
+        )  # fmt: skip
+
+    def wanted(self, filters: Filters) -> search.Wanted:
+        """The findings that filters speak of."""
+        wanted = search.Wanted(
+            since=search.LONG_AGO if filters.since is None else filters.since,
+            until=search.FAR_OFF if filters.until is None else filters.until,
+            kinds=() if filters.finding is None else (filters.finding,),
+            team=filters.team, channel=filters.channel, topic=filters.topic, from_team=filters.from_team,
+        )  # fmt: skip
+        if filters.standard is None:
+            return wanted
+        if filters.standard not in self.page.standards.names:
+            return msgspec.structs.replace(wanted, standard=filters.standard)
+        of_standard = search.behind(self.page.standards.published(filters.standard), wanted)
+        kinds = of_standard.kinds if filters.finding is None else wanted.kinds
+        return msgspec.structs.replace(of_standard, kinds=kinds)
+
+    async def journey(self, request: web.Request, who: Who) -> web.StreamResponse:
+        """One journey: its picture, its findings, its events. It is found under any of its items."""
+        item = request.match_info["item"]
+
+        def look(reader: Reader) -> dict[str, Any] | None:
+            journey = search.journey(reader, item)
+            return None if journey is None else self._journey(journey)
+
+        def write(reader: Reader) -> tuple[int, str]:
+            values = look(reader)
+            template = "missing.html" if values is None else "journey.html"
+            text = self.page.templates.get_template(template).render(
+                here="/journeys", now=self.page.now(), **(values if values is not None else {"item": item[:200]})
+            )
+            return (404 if values is None else 200), text
+
+        status, text = await self.page.read(write)
+        return answer(text, status)
+
+    def _journey(self, journey: search.Journey) -> dict[str, Any]:
+        lines = told.lines_of(journey)
+        numbers = {reference(line.event): line.number for line in lines}
+        shown = told.shown(journey, lines)
+        picture = draw(
+            journey, [line.event for line in lines if line.holds], numbers, self.page.standards.default_calendar, self.page.now()
+        )
+        points: dict[str, list[int]] = {}
+        for one in shown:
+            if one.standing and one.finding.points:
+                total = points.setdefault(one.finding.kind, [0, 0])
+                total[0] += 1
+                total[1] += one.finding.points
+        chips = sorted(((kind, count, total) for kind, (count, total) in points.items()), key=lambda chip: (-chip[2], chip[0]))
+        return {
+            "row": journey.row, "lines": lines, "told": shown, "picture": picture, "aside": journey.set_aside,
+            "friction": [(KIND_WORDS[kind], count, total) for kind, count, total in chips if kind not in DELIGHT],
+            "delight": [(KIND_WORDS[kind], count, total) for kind, count, total in chips if kind in DELIGHT],
+        }  # fmt: skip
+
+    # -- why, handoffs, promises, report -------------------------------------------------------------------------------
+
+    async def why(self, request: web.Request, who: Who) -> web.StreamResponse:
+        """The journeys behind a number, what they share, and the runbook."""
+        filters = filters_of(request.query)
+        wanted = self.wanted(filters)
+        if filters.touchpoint is not None:
+            wanted = msgspec.structs.replace(wanted, touchpoint=filters.touchpoint)
+        standards = self.page.standards
+        standard = standards.published(filters.standard) if filters.standard in standards.names and filters.standard else None
+
+        def look(reader: Reader) -> dict[str, Any]:
+            rows = search.journeys(reader, found=wanted, limit=ROWS // 2 + 1)
+            figures = next((row for row in scoreboard(standards, reader.tallies()) if row["name"] == filters.standard), None)
+            return {
+                "rows": rows[: ROWS // 2], "more": len(rows) > ROWS // 2, "figures": figures,
+                "behind": search.distinct_journeys(reader, wanted), "occasions": search.counted(reader, wanted)[0][0],
+                **compare(reader, wanted, self.page.now()),
+            }  # fmt: skip
+
+        return answer(await self.page.written("why.html", "/journeys", look, standard=standard, **self._asked(filters)))
+
+    def _window(self, request: web.Request) -> tuple[Filters, int]:
+        """The filters, with the stretch of time asked for: so many days (7 unless said) up to now, or from … to."""
+        filters = filters_of(request.query)
+        if filters.since is not None or filters.until is not None:
+            return filters, 0
+        text = request.query.get("days", "7")
+        days = int(text) if text in ("1", "7", "30", "90") else 7
+        now = self.page.now()
+        return msgspec.structs.replace(filters, since=now - days * DAY, until=now + 1), days
+
+    async def handoffs(self, request: web.Request, who: Who) -> web.StreamResponse:
+        """Who hands to whom."""
+        filters, window = self._window(request)
+        wanted = msgspec.structs.replace(self.wanted(filters), touchpoint=filters.touchpoint)
+
+        def look(reader: Reader) -> dict[str, Any]:
+            rows, read = flows.pairs(reader, wanted)
+            total = search.counted(reader, msgspec.structs.replace(wanted, kinds=("handoff",)))[0][0]
+            return {"pairs": rows[:ROWS], "flows": flows.picture(rows), "read": read, "total": total}
+
+        return answer(await self.page.written("handoffs.html", "/handoffs", look, window=window, **self._asked(filters)))
+
+    async def promises(self, request: web.Request, who: Who) -> web.StreamResponse:
+        """The open promises on a line of time, and what became of the others."""
+        filters, window = self._window(request)
+        since = search.LONG_AGO if filters.since is None else filters.since
+        until = search.FAR_OFF if filters.until is None else filters.until
+
+        def look(reader: Reader) -> dict[str, Any]:
+            return promises_of(reader, since, until, filters.touchpoint, self.page.now())
+
+        return answer(await self.page.written("promises.html", "/promises", look, window=window, **self._asked(filters)))
+
+    async def report(self, request: web.Request, who: Who) -> web.StreamResponse:
+        """The report of a week: a page, Markdown or CSV."""
+        try:
+            name, since, until = reports.week(request.query.get("week"), self.page.now())
+        except BadConfig as error:
+            return answer(self.page.templates.get_template("wrong.html").render(here="/report", now=0, says=str(error)), 400)
+        report: reports.Report = await self.page.read(lambda reader: reports.report_of(reader, self.page.standards, name, since, until))
+        form = request.query.get("form", "")
+        if form in FORMS:
+            write, kind, ending = FORMS[form]
+            return answer(write(report), content_type=kind, name=f"tribo-{name}.{ending}")
+        text = self.page.templates.get_template("report.html").render(
+            here="/report", now=self.page.now(), report=report, before=reports.week(None, since + 1)[0],
+            after=reports.week(None, until + 7 * DAY)[0], link=f"/journeys?from={stamp(since)}&to={stamp(until)}",
+        )  # fmt: skip
+        return answer(text)
+
+    # -- search, rejects, changes ---------------------------------------------------------------------------------------
+
+    async def search(self, request: web.Request, who: Who) -> web.StreamResponse:
+        """An item, a customer, or a promise."""
+        asked = request.query.get("q", "").replace("\x00", "").strip()[:200]
+
+        def look(reader: Reader) -> dict[str, Any]:
+            if not asked:
+                return {"rows": [], "promises": [], "asked": ""}
+            journey = search.journey(reader, asked)
+            customer = self.page.plain(reader, asked)
+            rows = [] if customer is None else search.of_customer(reader, customer, ROWS)
+            if journey is not None:
+                rows = [journey.row, *(row for row in rows if row.journey != journey.row.journey)]
+            promises = search.pledges_named(reader, asked, ROWS) or search.pledges_named(reader, f"standard:{asked}", ROWS)
+            # who asked for a customer by name is shown the pseudonym: a page that is left open tells nobody's name
+            return {"rows": rows, "promises": promises, "asked": asked if customer is None else self.page.shown(customer)}
+
+        return answer(await self.page.written("search.html", "/search", look))
+
+    async def rejects(self, request: web.Request, who: Who) -> web.StreamResponse:
+        """Rejected records with their reasons, and the histories that were set aside."""
+        return await self._rejects(request.query.get("source", "")[:100].replace("\x00", ""), who, "")
+
+    async def _rejects(self, source: str, who: Who, said: str) -> web.StreamResponse:
+        def look(reader: Reader) -> dict[str, Any]:
+            return {
+                "reasons": search.reject_reasons(reader, source or None, ROWS), "rows": reader.rejects(ROWS, source or None),
+                "aside": reader.set_aside(ROWS),
+            }  # fmt: skip
+
+        operator = who.role == "operator"
+        text = await self.page.written(
+            "rejects.html", "/rejects", look, source=source, said=said, mark=self.page.access.mark(who) if operator else "",
+            can_replay=operator and self.operations.replay is not None, can_refold=operator and self.operations.refold is not None,
+            can_erase=operator and self.operations.erase is not None,
+        )  # fmt: skip
+        return answer(text)
+
+    async def replay(self, form: dict[str, str]) -> str:
+        """Rejected records are tried again."""
+        return await _done(self.operations.replay, form.get("source", ""))
+
+    async def refold(self, form: dict[str, str]) -> str:
+        """A history is folded anew."""
+        return await _done(self.operations.refold, form.get("item", ""))
+
+    async def erase(self, form: dict[str, str]) -> str:
+        """A customer is erased."""
+        return await _done(self.operations.erase, form.get("customer", ""))
+
+
+async def _done(operation: Operation | None, about: str) -> str:
+    if operation is None:
+        raise web.HTTPNotFound(headers=SECURITY, text="this can't be done from this page\n")
+    return await operation(about)

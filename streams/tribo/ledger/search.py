@@ -1,0 +1,428 @@
+"""What the page and the report look up: lists of journeys, one journey whole, what was found in a stretch of time, promises.
+
+All of it is read through `Reader.rows`, in SQL that SQLite and PostgreSQL both understand; every query is bounded by a number of rows
+or by an index. Instants are UTC milliseconds, stretches of time half open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from tribo.ledger.bodies import live_tallies, unpack_counters, unpack_event, unpack_finding, unpack_journey, unpack_tallies
+from tribo.ledger.reader import Reader, Told
+from tribo.ledger.tables import PROMISE_BITS, STATUSES, TOUCHPOINT_BITS
+from tribo.measure.advance import decode_history
+from tribo.measure.history import Promise
+from tribo.measure.standards import Entry
+from tribo_schemas.event import Event, order_key
+from tribo_schemas.finding import Finding
+from tribo_schemas.journey import PROMISE_STATES, JourneyRow
+
+LONG_AGO, FAR_OFF = -(2**62), 2**62
+DAY = 86_400_000
+MOST_EVENTS = 5_000
+"""How many events of a journey are shown; who has more is no customer."""
+
+
+class Journey(msgspec.Struct):
+    """One journey whole: its row, its events in order, the order in which they arrived, its findings with what they were before
+    (the latest revision of each last), and its promises by item."""
+
+    row: JourneyRow
+    events: list[Event]
+    arrived: dict[str, int]
+    findings: list[Told]
+    promises: dict[str, list[Promise]]
+    set_aside: bool
+
+
+def journey(reader: Reader, item: str) -> Journey | None:
+    """The journey that an item belongs to, or None if nobody knows the item."""
+    history = reader.history_of(item)
+    if history is None:
+        return None
+    found = (unpack_journey(body) for (body,) in reader.rows("SELECT body FROM journeys WHERE history = ?", (history,)))
+    row = next((row for row in found if item in row.items), None)
+    if row is None:
+        return None
+    items = set(row.items)
+    events: list[Event] = []
+    arrived: dict[str, int] = {}
+    for number, body in reader.rows("SELECT event, body FROM events WHERE history = ? AND length(body) > 0 ORDER BY event", (history,)):
+        event = unpack_event(body)
+        if event.item in items and len(events) < MOST_EVENTS:
+            events.append(event)
+            arrived[f"{event.source}/{event.id}"] = number
+    told = []
+    for table in ("revisions", "findings"):
+        for body, revision, status, found_at, historical in reader.rows(
+            f"SELECT body, revision, status, found_at, historical FROM {table} WHERE history = ?", (history,)
+        ):
+            finding = unpack_finding(body)
+            if finding.item in items:
+                told.append(Told(finding, revision, STATUSES[status], found_at, bool(historical)))
+    told.sort(key=lambda one: (one.finding.at, one.finding.id, one.revision))
+    promises: dict[str, list[Promise]] = {}
+    set_aside = False
+    for state, aside in reader.rows("SELECT state, set_aside FROM histories WHERE history = ?", (history,)):
+        set_aside = bool(aside)
+        if state is not None:
+            folded = decode_history(state)
+            promises = {name: list(folded.items[name].promises.values()) for name in row.items if name in folded.items}
+    return Journey(row, sorted(events, key=order_key), arrived, told, promises, set_aside)
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which findings: all of what is given must hold of one finding; `kinds` and `promises` are alternatives."""
+
+    since: int = LONG_AGO
+    until: int = FAR_OFF
+    kinds: tuple[str, ...] = ()
+    touchpoint: str | None = None
+    team: str | None = None
+    channel: str | None = None
+    topic: str | None = None
+    standard: str | None = None
+    promise: str | None = None
+    level: str | None = None
+    from_team: str | None = None
+
+
+OF_COUNTS = {
+    "handoffs": ("handoff", None), "team_handoffs": ("handoff", "team"), "ping_pongs": ("ping_pong", None),
+    "channel_switches": ("channel_switch", None), "repeat_contacts": ("repeat_contact", None), "repeated": ("repeated", None),
+    "holds": ("hold", None), "reopened": ("reopened", None), "abandoned": ("abandoned", None), "escalated": ("escalated", None),
+    "complaints": ("complaint", None), "praises": ("praise", None), "surprises": ("surprise", None),
+}  # fmt: skip
+OF_PRACTICES = {"expectation": "no_expectation", "alternative": "no_alternative", "confirmation": "unconfirmed"}
+
+
+def behind(entry: Entry, wanted: Wanted) -> Wanted:
+    """The findings behind a standard's misses: a clock's and an implied or named promise's are its own; of a count, each occasion."""
+    level: str | None = None
+    promise: str | None = None
+    standard: str | None = None
+    kinds: tuple[str, ...]
+    if entry.kind == "clock":
+        kinds, standard = ("standard_missed",), entry.name
+    elif entry.kind in ("promise", "implied"):
+        kinds = ("promise_broken", "promise_moved_late")
+        promise = f"standard:{entry.name}" if entry.kind == "implied" else None if entry.promise == "any" else entry.promise
+    elif entry.kind == "count":
+        found, level = OF_COUNTS.get(entry.count or "", ("", None))
+        kinds = (found,)
+    else:
+        kinds = (OF_PRACTICES[entry.practice or ""],)
+    return msgspec.structs.replace(
+        wanted, kinds=kinds, standard=standard, promise=promise, level=level, touchpoint=wanted.touchpoint or entry.touchpoint,
+        team=wanted.team or entry.team, topic=wanted.topic or entry.topic, channel=wanted.channel or entry.channel,
+    )  # fmt: skip
+
+
+def _of_findings(wanted: Wanted) -> tuple[str, list[Any]]:
+    """The condition on `findings f`."""
+    parts, values = ["f.status = 0"], list[Any]()
+    if wanted.kinds:
+        parts.append("f.kind IN (?*)")
+        values.append(list(wanted.kinds))
+    if wanted.since != LONG_AGO:
+        parts.append("f.at >= ?")
+        values.append(wanted.since)
+    if wanted.until != FAR_OFF:
+        parts.append("f.at < ?")
+        values.append(wanted.until)
+    for name in ("touchpoint", "team", "channel", "topic", "standard", "promise", "level", "from_team"):
+        value = getattr(wanted, name)
+        if value is not None:
+            parts.append(f"f.{name} = ?")
+            values.append(value)
+    return " AND ".join(parts), values
+
+
+ORDERS = {
+    "friction": "j.friction DESC, j.last_event_at DESC, j.journey",
+    "delight": "j.delight DESC, j.last_event_at DESC, j.journey",
+    "newest": "j.opened_at DESC, j.journey",
+    "oldest": "j.opened_at, j.journey",
+}
+
+
+def journeys(
+    reader: Reader, *, since: int = LONG_AGO, until: int = FAR_OFF, touchpoint: str | None = None, status: str | None = None,
+    friction: int | None = None, promise: str | None = None, found: Wanted | None = None, order: str = "friction",
+    limit: int = 50, offset: int = 0,
+) -> list[JourneyRow]:  # fmt: skip
+    """Journeys going on in a stretch of time, or, with `found`, those with such a finding."""
+    parts, values = [], list[Any]()
+    if found is not None:
+        condition, values = _of_findings(found)
+        parts.append(f"(j.history, j.journey) IN (SELECT f.history, f.journey FROM findings f WHERE {condition})")
+    else:
+        if until != FAR_OFF:
+            parts.append("j.opened_at < ?")
+            values.append(until)
+        if since != LONG_AGO:
+            parts.append("j.last_event_at >= ?")
+            values.append(since)
+    if status is not None:
+        parts.append("j.status = ?")
+        values.append(status)
+    if friction is not None:
+        parts.append("j.friction >= ?")
+        values.append(friction)
+    if touchpoint is not None:
+        parts.append("(j.touchpoints & ?) <> 0")
+        values.append(TOUCHPOINT_BITS[touchpoint])
+    if promise is not None:
+        parts.append("(j.promises & ?) <> 0")
+        values.append(PROMISE_BITS[promise])
+    where = f"WHERE {' AND '.join(parts)} " if parts else ""
+    sql = f"SELECT j.body FROM journeys j {where}ORDER BY {ORDERS[order]} LIMIT ? OFFSET ?"
+    return [unpack_journey(body) for (body,) in reader.rows(sql, (*values, limit, offset))]
+
+
+def findings(reader: Reader, wanted: Wanted, limit: int) -> list[tuple[int, Finding]]:
+    """Standing findings, the latest first, each with its history."""
+    condition, values = _of_findings(wanted)
+    rows = reader.rows(f"SELECT f.history, f.body FROM findings f WHERE {condition} ORDER BY f.at DESC LIMIT ?", (*values, limit))
+    return [(history, unpack_finding(body)) for history, body in rows]
+
+
+def journeys_with(reader: Reader, wanted: Wanted, limit: int) -> list[tuple[int, str]]:
+    """The journeys with such a finding, as (history, journey), the latest found first."""
+    condition, values = _of_findings(wanted)
+    sql = f"SELECT f.history, f.journey FROM findings f WHERE {condition} GROUP BY f.history, f.journey ORDER BY max(f.at) DESC LIMIT ?"
+    return [(history, name) for history, name in reader.rows(sql, (*values, limit))]
+
+
+def journeys_without(reader: Reader, wanted: Wanted, since: int, until: int, limit: int) -> list[tuple[int, str]]:
+    """Journeys that went on in a stretch of time without any such finding, the newest first."""
+    condition, values = _of_findings(wanted)
+    sql = (
+        "SELECT j.history, j.journey FROM journeys j WHERE j.opened_at < ? AND j.last_event_at >= ? AND NOT EXISTS ("
+        f"SELECT 1 FROM findings f WHERE f.history = j.history AND f.journey = j.journey AND {condition}) "
+        "ORDER BY j.opened_at DESC LIMIT ?"
+    )
+    return [(history, name) for history, name in reader.rows(sql, (until, since, *values, limit))]
+
+
+def items_of(reader: Reader, some: Iterable[tuple[int, str]]) -> dict[tuple[int, str], frozenset[str]]:
+    """The items of some journeys, by (history, journey)."""
+    wanted = set(some)
+    rows = in_batches(reader, "SELECT history, journey, body FROM journeys WHERE history IN (?*)", {history for history, _ in wanted})
+    return {(history, name): frozenset(unpack_journey(body).items) for history, name, body in rows if (history, name) in wanted}
+
+
+def counted(reader: Reader, wanted: Wanted, *by: str, limit: int = 50) -> list[tuple[Any, ...]]:
+    """How many findings there are, and how many points, by some of their columns; the most points, then the most findings, first."""
+    condition, values = _of_findings(wanted)
+    columns = "".join(f"f.{name}, " for name in by)
+    group = f"GROUP BY {', '.join(f'f.{name}' for name in by)} " if by else ""
+    sql = (
+        f"SELECT {columns}count(*), CAST(coalesce(sum(f.points), 0) AS bigint) FROM findings f WHERE {condition} {group}"
+        f"ORDER BY {len(by) + 2} DESC, {len(by) + 1} DESC{''.join(f', f.{name}' for name in by)} LIMIT ?"
+    )
+    return reader.rows(sql, (*values, limit))
+
+
+def distinct_journeys(reader: Reader, wanted: Wanted) -> int:
+    """How many journeys have such a finding."""
+    condition, values = _of_findings(wanted)
+    sql = f"SELECT count(*) FROM (SELECT DISTINCT f.history, f.journey FROM findings f WHERE {condition}) AS some"
+    return int(reader.rows(sql, values)[0][0])
+
+
+def events_of(reader: Reader, histories: Iterable[int]) -> dict[int, list[Event]]:
+    """The events of some histories, in the order of their arrival. For a few hundred histories, not for all."""
+    found: dict[int, list[Event]] = {}
+    sql = "SELECT history, body FROM events WHERE history IN (?*) AND length(body) > 0 ORDER BY event"
+    for history, body in in_batches(reader, sql, histories):
+        found.setdefault(history, []).append(unpack_event(body))
+    return found
+
+
+def in_batches(reader: Reader, sql: str, values: Iterable[Any]) -> Iterable[tuple[Any, ...]]:
+    """A query over many values."""
+    some = sorted(set(values))
+    for begin in range(0, len(some), 500):
+        yield from reader.rows(sql, (some[begin : begin + 500],))
+
+
+class Pledge(msgspec.Struct, frozen=True):
+    """A promise as the ledger's table has it. `state` as in a journey's row; `told`: the customer heard that it will be late."""
+
+    item: str
+    promise: str
+    journey: str
+    touchpoint: str
+    team: str | None
+    owner: str | None
+    customer: str | None
+    state: str
+    at_risk: bool
+    told: bool
+    moved: int
+    moved_late: int
+    asked: int
+    first_due: int
+    due: int
+
+
+_NAMES = Pledge.__struct_fields__
+_PLEDGE = ", ".join(_NAMES)
+
+
+def _pledges(rows: Iterable[Sequence[Any]]) -> list[Pledge]:
+    return [msgspec.convert(dict(zip(_NAMES, row, strict=True)), Pledge, strict=False) for row in rows]
+
+
+def pledges(reader: Reader, states: Sequence[str], limit: int, *, pressing: bool = False, touchpoint: str | None = None) -> list[Pledge]:
+    """Promises in some states, the next due first; `pressing`: at risk, or unknown."""
+    more = (" AND at_risk = 1" if pressing else "") + (" AND touchpoint = ?" if touchpoint else "")
+    values = (list(states), touchpoint) if touchpoint else (list(states),)
+    sql = f"SELECT {_PLEDGE} FROM promises WHERE state IN (?*){more} ORDER BY due, item, promise LIMIT ?"
+    return _pledges(reader.rows(sql, (*values, limit)))
+
+
+def pledges_named(reader: Reader, promise: str, limit: int) -> list[Pledge]:
+    """Promises of that name, the latest due first."""
+    return _pledges(reader.rows(f"SELECT {_PLEDGE} FROM promises WHERE promise = ? ORDER BY due DESC LIMIT ?", (promise, limit)))
+
+
+def fates(reader: Reader, since: int, until: int, touchpoint: str | None = None) -> list[tuple[str | None, str, str, int, int]]:
+    """Promises due in a stretch of time: (team, promise, state, how many, of which the customer was told in time that they'd be late)."""
+    values: tuple[Any, ...] = (list(PROMISE_STATES), since, until, *((touchpoint,) if touchpoint else ()))
+    sql = (
+        "SELECT team, promise, state, count(*), CAST(sum(told) AS bigint) FROM promises "
+        "WHERE state IN (?*) AND due >= ? AND due < ? AND synthetic = 0 "
+        f"{'AND touchpoint = ? ' if touchpoint else ''}GROUP BY team, promise, state ORDER BY team, promise, state LIMIT 20000"
+    )
+    return [(team, promise, state, number, told) for team, promise, state, number, told in reader.rows(sql, values)]
+
+
+def came_again(reader: Reader, since: int, until: int, limits: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Of purchase journeys opened in a stretch of time whose customer is known, by bands of friction (up to and with each limit; then the
+    rest): (the band's number, how many, after how many of them the same customer opened another purchase)."""
+    cases = " ".join(f"WHEN friction <= {int(limit)} THEN {number}" for number, limit in enumerate(limits))
+    band = f"CASE {cases} ELSE {len(limits)} END"
+    sql = (
+        f"SELECT {band} AS band, count(*), count(later) FROM ("
+        "SELECT friction, opened_at, lead(opened_at) OVER (PARTITION BY history ORDER BY opened_at, journey) AS later "
+        "FROM journeys WHERE known = 1 AND synthetic = 0 AND (touchpoints & 1) <> 0) AS purchases "
+        "WHERE opened_at >= ? AND opened_at < ? GROUP BY band ORDER BY band"
+    )
+    return [(number, many, again) for number, many, again in reader.rows(sql, (since, until))]
+
+
+def days(reader: Reader, until: int, most: int) -> list[dict[str, int]]:
+    """How the tallies (found − withdrawn) stood when each of the last UTC days began, up to and with the day of `until`; from the first
+    day that the ledger knows on."""
+    first, last = until // DAY - most, until // DAY
+    sql = "SELECT partition, day, tallies FROM days WHERE day >= ? ORDER BY partition, day"
+    readings: dict[int, list[tuple[int, dict[str, int]]]] = {}
+    for partition, day, body in reader.rows(sql, (first,)):
+        readings.setdefault(partition, []).append((day, unpack_tallies(body)))
+    if not readings:
+        return []
+    now = _standing(reader)
+    begin = max(first, min(some[0][0] for some in readings.values()))
+    found = []
+    for day in range(begin, last + 1):
+        found.append(_added(
+            next((tallies for of, tallies in readings.get(partition, ()) if of >= day), latest) for partition, latest in now.items()
+        ))  # fmt: skip
+    return found
+
+
+def reading(reader: Reader, at: int) -> dict[str, int] | None:
+    """How the tallies stood when the UTC day of an instant began; None when the ledger knows nothing of that day or an earlier one.
+
+    A partition reads its counters in the first transaction of a day: without one, the next day's reading says how that day began."""
+    day = at // DAY
+    if not reader.rows("SELECT 1 FROM days WHERE day <= ? LIMIT 1", (day,)):
+        return None
+    sql = (
+        "SELECT d.partition, d.tallies FROM days d "
+        "WHERE d.day = (SELECT min(o.day) FROM days o WHERE o.partition = d.partition AND o.day >= ?)"
+    )
+    partitions = _standing(reader) | {partition: unpack_tallies(body) for partition, body in reader.rows(sql, (day,))}
+    return _added(partitions.values())
+
+
+def live(reader: Reader) -> dict[str, int]:
+    """The tallies as they stand now, of what no import brought: what `reading` can be compared with."""
+    return _added(_standing(reader).values())
+
+
+def _standing(reader: Reader) -> dict[int, dict[str, int]]:
+    return {
+        partition: live_tallies(unpack_counters(counters), {} if historical is None else unpack_counters(historical))
+        for partition, counters, historical in reader.rows("SELECT partition, counters, historical FROM partitions")
+    }
+
+
+def _added(some: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for tallies in some:
+        for key, number in tallies.items():
+            total[key] = total.get(key, 0) + number
+    return total
+
+
+def journeys_with_both(reader: Reader, first: Wanted, second: Wanted) -> int:
+    """How many journeys have a finding of the first sort and one of the second."""
+    one, values = _of_findings(first)
+    other, more = _of_findings(second)
+    sql = (
+        f"SELECT count(*) FROM (SELECT DISTINCT f.history, f.journey FROM findings f WHERE {one}) AS some "
+        f"WHERE (some.history, some.journey) IN (SELECT f.history, f.journey FROM findings f WHERE {other})"
+    )
+    return int(reader.rows(sql, (*values, *more))[0][0])
+
+
+def number_going_on(reader: Reader, since: int, until: int) -> int:
+    """How many journeys, mystery shoppers' left out, went on in a stretch of time."""
+    sql = "SELECT count(*) FROM journeys WHERE opened_at < ? AND last_event_at >= ? AND synthetic = 0"
+    return int(reader.rows(sql, (until, since))[0][0])
+
+
+def of_customer(reader: Reader, customer: str, limit: int) -> list[JourneyRow]:
+    """The journeys of a customer, by the plain id, the newest first."""
+    history = history_named(reader, customer)
+    if history is not None:
+        rows = reader.rows("SELECT body FROM journeys WHERE history = ? ORDER BY opened_at DESC LIMIT ?", (history, 10 * limit))
+        found: list[JourneyRow] = [unpack_journey(body) for (body,) in rows]
+        return [row for row in found if row.customer == customer][:limit]
+    return []
+
+
+def history_named(reader: Reader, customer: str) -> int | None:
+    """The history that holds a customer, by the plain id; None if nobody knows the customer."""
+    rows = reader.rows("SELECT history FROM links WHERE name = ?", ("c:" + customer,))
+    while rows:
+        history = int(rows[0][0])
+        rows = reader.rows("SELECT merged_into FROM histories WHERE history = ? AND merged_into IS NOT NULL", (history,))
+        if not rows:
+            return history
+    return None
+
+
+def customers(reader: Reader, most: int) -> Iterable[str]:
+    """The customers that the ledger knows, by their plain ids."""
+    after = "c:"
+    while most > 0:
+        rows = reader.rows("SELECT name FROM links WHERE name > ? AND name < 'c;' ORDER BY name LIMIT ?", (after, min(most, 10_000)))
+        yield from (name[2:] for (name,) in rows)
+        if not rows:
+            return
+        after, most = rows[-1][0], most - len(rows)
+
+
+def reject_reasons(reader: Reader, source: str | None, limit: int) -> list[tuple[str, str, int]]:
+    """Why records were rejected: (source, reason, how many), the most first."""
+    where, values = ("WHERE source = ? ", (source,)) if source is not None else ("", ())
+    sql = f"SELECT source, reason, count(*) FROM rejects {where}GROUP BY source, reason ORDER BY 3 DESC, source, reason LIMIT ?"
+    return [(name, reason, number) for name, reason, number in reader.rows(sql, (*values, limit))]
