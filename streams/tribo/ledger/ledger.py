@@ -1281,7 +1281,7 @@ def _move_findings(db: Database, gone: int, into: int) -> None:
 
 def _promise_bits(row: JourneyRow) -> int:
     """A bit for each state that some promise of the journey is in."""
-    return sum(bit for name, bit in PROMISE_BITS.items() if row.promises[name])
+    return sum(bit for name, bit in PROMISE_BITS.items() if getattr(row.promises, name))
 
 
 def _pledge_row(history: int, item: Item, promise: Promise, customer: str | None, synthetic: bool) -> tuple[Any, ...]:

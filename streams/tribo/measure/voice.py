@@ -37,8 +37,8 @@ def rated(fold: Fold, item: Item, event: Event) -> None:
     rating = event.score / event.scale
     if event.by in (None, "customer", "human") and event.standard in fold.standards.names and not journey.synthetic:
         who = event.by or "human"
-        fold.count(f"rating|{event.standard}|{who}", 1)
-        fold.count(f"rating_sum|{event.standard}|{who}", round(1000 * rating))
+        fold.count(item, f"rating|{event.standard}|{who}", 1)
+        fold.count(item, f"rating_sum|{event.standard}|{who}", round(1000 * rating))
     if event.by == "customer":
         journey.rating_sum += rating
         journey.ratings += 1
