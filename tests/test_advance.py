@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 from collections import Counter
@@ -12,13 +13,16 @@ import yaml
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(HERE / "simulate"))
+import compare  # noqa: E402
+
 from invented import events_of_seed  # noqa: E402
 from scripts import events_of  # noqa: E402
 from tribo.measure.advance import Frontier, History, advance, decode_history, encode_history, fold  # noqa: E402
 from tribo.measure.standards import Standards, compile_standards  # noqa: E402
 from tribo.measure.whole import Input, happened, histories  # noqa: E402
 from tribo_schemas.config import parse_yaml  # noqa: E402
-from tribo_schemas.event import Event, event_of  # noqa: E402
+from tribo_schemas.event import Event, event_of, instant  # noqa: E402
 from tribo_schemas.standard import standards_of  # noqa: E402
 
 STANDARDS = """
@@ -105,6 +109,20 @@ def test_invented_histories(seed: int, standards: Standards) -> None:
             got = incremental(part if shuffled else in_order, now, standards, size, seed, shuffled)
             if shuffled or len(in_order) == len(part):
                 assert got[:3] == wanted
+
+
+@pytest.mark.parametrize("seed", range(1, 31))
+def test_nasty_histories(seed: int) -> None:
+    events, file, until = compare.of_seed(seed)
+    taken = compare.taken([json.dumps(event) for event in events])[0]
+    left = list(taken.events.values())
+    rules = compare.compiled(file)
+    now = max([event.time for event in left] + ([] if until is None else [instant(until)]), default=0)
+    for part in histories(left)[1]:
+        wanted = answer(part, now, rules)
+        for size, shuffled in ((1, False), (1, True), (5, True)):
+            given = part if shuffled else sorted(part, key=lambda event: event.time)
+            assert incremental(given, now, rules, size, seed, shuffled)[:3] == wanted
 
 
 def test_the_fast_path_is_taken(standards: Standards) -> None:

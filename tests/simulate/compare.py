@@ -17,7 +17,7 @@ import oracle
 import yaml
 
 from tribo.measure.score import scoreboard
-from tribo.measure.standards import compile_standards
+from tribo.measure.standards import Standards, compile_standards
 from tribo.measure.whole import Input
 from tribo.run.measure import measure_events
 from tribo_schemas.config import parse_yaml
@@ -25,28 +25,41 @@ from tribo_schemas.event import BadEvent, decode_event, instant
 from tribo_schemas.standard import standards_of
 
 FREE = {"id", "customer", "evidence"}
+EVIDENT = {"handoff", "ping_pong", "promise_broken", "standard_missed", "repeat_contact", "no_alternative", "recovered"}  # the definitions say which
 Row = dict[str, Any]
 
 
 def plain(value: Any) -> Any:
     """Comparable: free fields and nulls dropped, numbers rounded."""
     if isinstance(value, dict):
-        return {key: plain(part) for key, part in sorted(value.items()) if key not in FREE and part is not None}
+        kept = {key: plain(part) for key, part in sorted(value.items()) if key not in FREE and part is not None}
+        return kept | {"evidence": sorted(value["evidence"])} if value.get("kind") in EVIDENT else kept
     if isinstance(value, (list, tuple)):
         return [plain(part) for part in value]
     return round(float(value), 3) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
-def measured(texts: list[str], file: Row, until: str | None) -> dict[str, list[Row]]:
-    """What Tribo measures of these lines."""
-    taken, rejects = Input(), []
+def taken(texts: list[str]) -> tuple[Input, list[Row]]:
+    """The events of these lines, and what is none."""
+    found, rejects = Input(), []
     for text in texts:
         try:
-            taken.add(decode_event(text))
+            found.add(decode_event(text))
         except BadEvent as error:
             rejects.append({"reason": str(error)})
-    standards = compile_standards(standards_of(parse_yaml(yaml.safe_dump(file).encode(), "standards.yaml")))
-    rows, findings, tally = measure_events(list(taken.events.values()), standards, None if until is None else instant(until))
+    return found, rejects
+
+
+def compiled(file: Row) -> Standards:
+    """A standards file, ready for the fold."""
+    return compile_standards(standards_of(parse_yaml(yaml.safe_dump(file).encode(), "standards.yaml")))
+
+
+def measured(texts: list[str], file: Row, until: str | None) -> dict[str, list[Row]]:
+    """What Tribo measures of these lines."""
+    found, rejects = taken(texts)
+    standards = compiled(file)
+    rows, findings, tally = measure_events(list(found.events.values()), standards, None if until is None else instant(until))
     return {
         "journeys": [row.row() for row in rows], "findings": [finding.row() for finding in findings],
         "standards": scoreboard(standards, tally), "rejects": rejects,

@@ -802,7 +802,7 @@ class Measure:
             def topic(i: Item) -> str | None:
                 return next((e["topic"] for e in i.all if order(e) <= order(begin) and "topic" in e), None)
 
-            for old in service[:k]:
+            for old in reversed(service[:k]):
                 spans = [s for s in old.done_spans if s[0] <= t]
                 open_then = not spans or (spans[-1][1] is not None and spans[-1][1] <= t)
                 if (open_then or t - spans[-1][0] <= 7 * DAY) and (None in (topic(old), topic(item)) or topic(old) == topic(item)):
