@@ -366,9 +366,9 @@ def test_a_ledger_of_an_earlier_version_is_brought_up_step_by_step(where: Where)
         ledger.apply(answered(1, 90), Frontier(BEGIN + DAY, complete=True), RULES)
         for column in ("historical", "outcomes", "published"):
             ledger.db.run(f"ALTER TABLE partitions DROP COLUMN {column}")
-        for table, column in (("journeys", "promises"), ("journeys", "known"), ("findings", "from_team"), ("findings", "level"), ("findings", "promise")):
+        for table, column in (("journeys", "promises"), ("journeys", "known"), ("findings", "from_team"), ("findings", "level"), ("findings", "promise"), ("heard", "erased"), ("histories", "touched_at")):
             ledger.db.run(f"ALTER TABLE {table} DROP COLUMN {column}")
-        for name in ("gone", "promises", "days"):
+        for name in ("gone", "promises", "days", "erased"):
             ledger.db.run(f"DROP TABLE {name}")
         ledger.db.run("CREATE TABLE gone_journeys (journey TEXT)")
         ledger.db.run("PRAGMA user_version = 3" if isinstance(where, Path) else "UPDATE tribo_tables SET version = 3")

@@ -170,6 +170,7 @@ DEEDS: dict[str, Callable[[Ledger, Frontier], object]] = {
     "timer": lambda ledger, frontier: ledger.tick(frontier, STANDARDS),
     "refold": lambda ledger, frontier: ledger.refold(frontier, STANDARDS, ledger.all_histories()),
     "publication": lambda ledger, frontier: ledger.published(3),
+    "erasure": lambda ledger, frontier: ledger.erase("customer-1", frontier, STANDARDS),
     "retention": lambda ledger, frontier: ledger.expire(frontier.now, 1, 1),
 }
 

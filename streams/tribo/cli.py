@@ -210,6 +210,22 @@ def refold(
 
 
 @app.command()
+def erase(
+    customer: Annotated[str, typer.Argument(help="the customer's id, as events say it")],
+    data: Annotated[str, typer.Option(envvar="TRIBO_DATA", help=LEDGER)] = "tribo-data",
+) -> None:
+    """Erase a customer from the ledger: items, events, findings, raw records and rejects. Totals stay; a replay doesn't bring them back."""
+    from tribo.run.erasing import erase as forget
+
+    erased = forget(data, customer)
+    went = f"{erased.events} events, {erased.journeys} journeys, {erased.raw} raw records, {erased.rejects} rejects erased"
+    sys.stderr.write(f"{went}; docs/privacy.md says what this can't reach\n")
+    if not erased.shredded:
+        sys.stderr.write("tribo: somebody reads the ledger just now, and its files may still hold bytes of it: run this again\n")
+        raise typer.Exit(1)
+
+
+@app.command()
 def check(
     standards: Annotated[Path | None, typer.Option(help="a standards file")] = None,
     source: Annotated[list[str] | None, typer.Option(help="a mapping; default: those that come with Tribo")] = None,

@@ -13,10 +13,13 @@ finding changes by a new revision. A history whose fold crashes three times is s
 from __future__ import annotations
 
 import base64
+import json
+import re
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -41,14 +44,15 @@ from tribo.measure.history import Item, Promise
 from tribo.measure.journeys import DAY, MOST_ITEMS_JOINED, Groups
 from tribo.measure.standards import Standards
 from tribo.measure.whole import happened, hubs_of
+from tribo.pseudonym import key_of_environment
 from tribo.wire.rejects import Raw, Reject
 from tribo_schemas.event import Event, order_key, same, smaller
 from tribo_schemas.journey import JourneyRow
 
-Outcome = Literal["applied", "duplicate", "conflict", "late"]
+Outcome = Literal["applied", "duplicate", "conflict", "late", "erased"]
 MOST_CRASHES = 3
 READINGS_KEPT = 400 * DAY
-"""How long the counters' daily readings are kept: totals, nobody's name."""
+"""How long the counters' daily readings are kept (ms): totals, nobody's name."""
 HISTORIES_KEPT = 20_000
 """How many decoded histories stay in memory."""
 NAMES_KEPT = 200_000
@@ -62,8 +66,14 @@ FOLDED_AT_ONCE = 200
 """How many histories are read and folded whole at a time, to bound memory."""
 JUDGED = ("missed", "met")
 """How an outcome of a standard is kept: its place here."""
+LOOKED_AT_ONCE = 5_000
+"""How many histories a call of `expire` looks at."""
 OUTCOMES_KEPT = 20
 """Of each standard, in each partition: ten are shown, and some may be withdrawn."""
+PASSING = (
+    "at_risk|", "waiting|", "queueing|", "journey|", "promise|open|", "promise|unknown|", "finding|promise_at_risk|",
+    "finding|promise_unknown|",
+)  # fmt: skip
 AWAITED = b""
 """The body of an event that has not come yet, though a retraction of it has."""
 
@@ -74,7 +84,10 @@ class _Held:
     """A history in memory. `deadlines` is what stands in the table for it, by source number, under `partition`; `pledged` what stands
     in `promises`, a hash of each row by its item and promise (None: not looked at yet, it is what the state says)."""
 
-    __slots__ = ("crashes", "deadlines", "dirty", "id", "into", "new", "partition", "pledged", "set_aside", "standards", "state", "version")
+    __slots__ = (
+        "crashes", "deadlines", "dirty", "id", "into", "new", "partition", "pledged", "set_aside", "standards", "state", "touched_at",
+        "version",
+    )  # fmt: skip
 
     def __init__(self, history: int, partition: int) -> None:
         self.id = history
@@ -88,6 +101,7 @@ class _Held:
         self.into: int | None = None
         self.deadlines: dict[int, int] = {}
         self.pledged: dict[tuple[str, str], int] | None = None
+        self.touched_at = 0
         self.new = True
 
 
@@ -103,7 +117,7 @@ class _Source:
         self.heard_at: int | None = None
         self.last_event_at: int | None = None
         self.skew: int | None = None
-        self.counts = {"applied": 0, "duplicate": 0, "conflict": 0, "late": 0, "rejected": 0}
+        self.counts = {"applied": 0, "duplicate": 0, "conflict": 0, "late": 0, "rejected": 0, "erased": 0}
 
 
 class _Known(NamedTuple):
@@ -169,6 +183,17 @@ class _Work:
             net[key] = net.get(key, 0) + sign * number
 
 
+class Erased(msgspec.Struct):
+    """How much an erasure removed. `shredded`: the database's files hold no byte of it any more; else somebody reads them just now,
+    and `tribo erase` of the same customer, once more, does it."""
+
+    events: int = 0
+    journeys: int = 0
+    raw: int = 0
+    rejects: int = 0
+    shredded: bool = False
+
+
 class Ledger:
     """The writing side of one partition: one thread at a time, one process for a data folder, any number for PostgreSQL.
 
@@ -176,7 +201,8 @@ class Ledger:
     Outpaced is raised and nothing was written. On Unreachable the connection is made anew by the next call.
     """
 
-    def __init__(self, where: Where, db: Database, partition: int) -> None:
+    def __init__(self, where: Where, db: Database, partition: int, key: bytes) -> None:
+        self._key = key
         self.where = where
         """What `Reader` is given to read this ledger."""
         self.db = db
@@ -184,16 +210,18 @@ class Ledger:
         self._standards = 0
         self._before: dict[int, Any] = {}
         self._rehearsing = False
+        self._expired_up_to = 0
         self._forget()
 
     @classmethod
-    def open(cls, where: Where, standards_text: str = "", partition: int = 0) -> Ledger:
+    def open(cls, where: Where, standards_text: str = "", partition: int = 0, key: bytes | None = None) -> Ledger:
         """Open (or make) a ledger for writing: `where` is a data folder (SQLite) or a postgresql:// URL.
 
         `standards_text` is the standards file as it stands: another one than last time begins a new version, with which each
-        history is folded anew when it is next touched. Raises BadConfig: another process writes to the folder, no server, damaged, newer.
+        history is folded anew when it is next touched. `key` is that of the pseudonyms (default: as the environment says); what was
+        erased is known again by it alone. Raises BadConfig: another process writes to the folder, no server, damaged, newer.
         """
-        ledger = cls(where, open_writing(where), partition)
+        ledger = cls(where, open_writing(where), partition, key_of_environment() if key is None else key)
         try:
             ledger._standards = ledger._version_of("standards", standards_text)
         except BaseException:
@@ -220,6 +248,7 @@ class Ledger:
         self._locked: set[int] = set()
         self._names: dict[str, int] = {}
         self._hubs: frozenset[str] = frozenset()
+        self._anything_erased = False
         self._sources: dict[str, _Source] = {}
         self._numbers: dict[int, str] = {}
         self._swept: dict[str, tuple[str, tuple[int, int] | None]] = {}
@@ -244,8 +273,9 @@ class Ledger:
             self._outcomes = {} if outcomes is None else unpack_outcomes(outcomes)
             ((self._day,),) = db.rows("SELECT coalesce(max(day), -1000000) FROM days WHERE partition = ?", (self.partition,))
             self._hubs = self._all_hubs()
+            self._anything_erased = bool(db.rows("SELECT 1 FROM erased LIMIT 1"))
             for number, name, watermark, heard_at, last_event_at, skew, *counts in db.rows(
-                "SELECT s.source, s.name, watermark, heard_at, last_event_at, skew, applied, duplicate, conflict, late, rejected "
+                "SELECT s.source, s.name, watermark, heard_at, last_event_at, skew, applied, duplicate, conflict, late, rejected, erased "
                 "FROM sources s LEFT JOIN heard h ON h.source = s.source AND h.partition = ?", (self.partition,),
             ):  # fmt: skip
                 source = self._sources[name] = _Source(number, name)
@@ -323,6 +353,7 @@ class Ledger:
         self._locked.clear()
         if self.db.rows("SELECT count(*) FROM hubs") != [(len(self._hubs),)]:
             self._hubs = self._all_hubs()
+        self._anything_erased = bool(self.db.rows("SELECT 1 FROM erased LIMIT 1"))
 
     def _write(self, work: _Work) -> None:
         db = self.db
@@ -331,9 +362,11 @@ class Ledger:
         for held in work.histories.values():
             held.version += 1
             held.new = False
+            held.touched_at = max(held.touched_at, work.now)
             rows.append((
                 held.id, held.version, held.partition, None if held.state is None else encode_history(held.state), held.standards,
                 held.crashes, int(held.set_aside), int(held.dirty), held.into, pack(held.deadlines) if held.deadlines else None,
+                held.touched_at,
             ))  # fmt: skip
         rows.sort(key=lambda row: row[0])
         db.put("histories", rows)
@@ -444,7 +477,7 @@ class Ledger:
         """
         received_at = frontier.now if received_at is None else received_at
         with self._transaction(historical) as work:
-            work.now = frontier.now
+            work.now = max(received_at, frontier.now)
             outcomes: list[Outcome] = ["applied"] * len(batch)
             if replacing:  # nobody said anything: what they had said is read otherwise
                 for name in sorted({event.source for event in batch}):
@@ -527,7 +560,11 @@ class Ledger:
         arrived = _Arrived([], {}, [])
         first: dict[tuple[str, str], int] = {}
         again: list[int] = []
+        gone = self._erased_among(batch) if self._anything_erased else ()
         for index, event in enumerate(batch):
+            if gone and index in gone:
+                outcomes[index] = "erased"
+                continue
             key = (event.source, event.id)
             kept = known.get(key)
             if first.setdefault(key, index) == index and (kept is None or kept.body == AWAITED):
@@ -539,6 +576,25 @@ class Ledger:
         if again:
             self._contend(batch, again, outcomes, received_at, arrived, first, known, replacing)
         return arrived
+
+    def _erased_among(self, batch: Sequence[Event]) -> set[int]:
+        """The places of events that were erased, or are no later than the erasure of their item or customer."""
+        hashes: dict[bytes, list[tuple[int, int]]] = {}
+        for index, event in enumerate(batch):
+            hashes.setdefault(self._hash("e", event.source, event.id), []).append((index, -(2**62)))
+            hashes.setdefault(self._hash("i", event.item), []).append((index, event.time))
+            if event.customer is not None:
+                hashes.setdefault(self._hash("c", event.customer), []).append((index, event.time))
+        found: set[int] = set()
+        asked = list(hashes)
+        for begin in range(0, len(asked), 500):
+            for digest, at in self.db.rows_of("erased", "hash, at", asked[begin : begin + 500]):
+                found.update(index for index, time in hashes[digest] if time <= at)
+        return found
+
+    def _hash(self, *parts: str) -> bytes:
+        """A keyed hash of what was erased: who has the ledger and not the key can't try names."""
+        return blake2b("\0".join(parts).encode(), key=self._key, digest_size=16).digest()
 
     def _contend(
         self, batch: Sequence[Event], again: Sequence[int], outcomes: list[Outcome], received_at: int, arrived: _Arrived,
@@ -795,8 +851,8 @@ class Ledger:
             return
         for history in histories:
             self._cache[history] = _Held(history, self.partition)
-        for history, version, partition, state, standards, crashes, set_aside, dirty, into, deadlines in self.db.rows(
-            "SELECT history, version, partition, state, standards, crashes, set_aside, dirty, merged_into, deadlines "
+        for history, version, partition, state, standards, crashes, set_aside, dirty, into, deadlines, touched_at in self.db.rows(
+            "SELECT history, version, partition, state, standards, crashes, set_aside, dirty, merged_into, deadlines, touched_at "
             "FROM histories WHERE history IN (?*)", (list(histories),),
         ):  # fmt: skip
             held = self._cache[history]
@@ -804,6 +860,7 @@ class Ledger:
             held.version, held.partition, held.standards, held.crashes, held.into = version, partition, standards, crashes, into
             held.set_aside, held.dirty, held.new = bool(set_aside), bool(dirty), False
             held.deadlines = {} if deadlines is None else unpack_deadlines(deadlines)
+            held.touched_at = touched_at
 
     def _merge(self, merges: Mapping[int, int], work: _Work) -> None:
         """Move everything of the histories that are no more to those that took them in."""
@@ -1204,13 +1261,173 @@ class Ledger:
         """Signed deliveries that are remembered: source, digest, received at (UTC ms)."""
         return [(source, digest, at) for source, digest, at in self.db.rows("SELECT source, digest, received_at FROM deliveries")]
 
-    def expire(self, now: int, raw_ms: int, rejects_ms: int) -> None:
-        """Let go of raw records, rejects and deliveries older than their retention."""
-        with self._transaction():
+    # -- letting go -------------------------------------------------------------------------------------------------
+
+    def erase(self, customer: str, frontier: Frontier, standards: Standards) -> Erased:
+        """Remove all that is known of a customer, by their id as events say it: their items with events, conflicts, state, journeys,
+        findings, links, and the raw records and rejects that speak of them, as far as that can be told from their text.
+
+        Totals stay; what only says how things stand now (open journeys, running clocks) is taken back. Keyed hashes stay, so that the
+        same events don't come back, nor others of these items or this customer from before `frontier.now`; later ones are a new
+        beginning. Returns how much went. Raises Outpaced, NoRoom, Unreachable; then nothing went.
+        """
+        with self._transaction() as work:
+            work.now = frontier.now
+            erased = Erased()
+            histories = self._histories_of(customer)
+            self._load(histories)
+            hashes = {self._hash("c", customer)}
+            words = {customer}
+            for history in sorted({self._now(history) for history in histories}):
+                self._erase_in(history, customer, frontier, standards, work, erased, hashes, words)
+            self.db.run("DELETE FROM links WHERE name = ?", ("c:" + customer,))
+            self.db.run("DELETE FROM hubs WHERE name IN (?*)", (["c:" + customer, "i:" + customer],))
+            self._erase_records(words, erased)
+            self.db.put("erased", [(digest, frontier.now) for digest in sorted(hashes)])
+        self._forget()
+        erased.shredded = self.db.shred()
+        return erased
+
+    def _histories_of(self, customer: str) -> set[int]:
+        """The histories that may hold a customer's events: one, unless the customer was a hub."""
+        rows = self.db.rows("SELECT history FROM links WHERE name = ?", ("c:" + customer,))
+        if "c:" + customer in self._hubs:
+            rows += [
+                (history,) for history, body in self.db.stream("SELECT history, body FROM events WHERE length(body) > 0")
+                if unpack_event(body).customer == customer
+            ]  # fmt: skip
+        return {history for (history,) in rows}
+
+    def _erase_in(
+        self, history: int, customer: str, frontier: Frontier, standards: Standards, work: _Work, erased: Erased, hashes: set[bytes],
+        words: set[str],
+    ) -> None:  # fmt: skip
+        db, held = self.db, self._cache[history]
+        events = [(row, number, unpack_event(body)) for row, number, body in db.rows(
+            "SELECT event, source, body FROM events WHERE history = ? AND length(body) > 0", (history,)
+        )]  # fmt: skip
+        owners = {} if held.state is None else {item.id: item.customer for item in held.state.items.values()}
+        claimed = {event.item for _, _, event in events if event.customer == customer}
+        items = {
+            event.item for _, _, event in events
+            if owners.get(event.item) == customer or (owners.get(event.item) is None and event.item in claimed)
+        }  # fmt: skip
+        going = [(row, number, event) for row, number, event in events if event.item in items or event.customer == customer]
+        erased.events += len(going)
+        hashes |= {self._hash("i", item) for item in items}
+        words |= items
+        references = set()
+        for _, number, event in going:
+            hashes.add(self._hash("e", event.source, event.id))
+            words.add(event.id)
+            references.add(f"{event.source}/{event.id}")
+            if event.retracts is not None:
+                db.run("DELETE FROM events WHERE source = ? AND id = ? AND length(body) = 0", (number, event.retracts))
+        db.run_many("DELETE FROM conflicts WHERE source = ? AND id = ?", [(number, event.id) for _, number, event in going])
+        staying = {name for event in events if event not in going for name in self._names_of(event[2])}
+        mentioned = {name for event in going for name in self._names_of(event[2])} - staying
+        db.remove("links", [(name,) for name in sorted(mentioned)])
+        rows = db.rows("SELECT journey FROM journeys WHERE history = ? AND journey IN (?*)", (history, sorted(items)))
+        erased.journeys += len(rows)
+        if len(going) == len(events):
+            self._drop(held, work)
+            return
+        db.run_many("DELETE FROM events WHERE event = ?", [(row,) for row, _, _ in going])
+        db.run("DELETE FROM promises WHERE history = ? AND item IN (?*)", (history, sorted(items)))
+        for table in ("findings", "revisions"):
+            bodies = db.rows(f"SELECT id, body FROM {table} WHERE history = ?", (history,))
+            for identifier, finding in ((identifier, unpack_finding(body)) for identifier, body in bodies):
+                if finding.item in items or references.intersection(finding.evidence):
+                    db.run(f"DELETE FROM {table} WHERE history = ? AND id = ?", (history, identifier))
+        if held.set_aside and held.state is not None:
+            work.count({key: -number for key, number in held.state.tally.items() if _passes(key)})
+            held.state = None
+            work.histories[history] = held
+        self._before = {}
+        self._fold_whole({history}, frontier, standards, False, work)
+        net = work.netted.get(history, {})
+        work.netted[history] = {key: number for key, number in net.items() if _passes(key)}
+
+    def _erase_records(self, words: set[str], erased: Erased) -> None:
+        """Raw records and rejects in whose text one of these words stands by itself."""
+        spoken = {form for word in words for form in (word, json.dumps(word)[1:-1], json.dumps(word, ensure_ascii=False)[1:-1])}
+        patterns = [
+            re.compile(b"(?<![0-9A-Za-z_])(?:" + b"|".join(re.escape(form.encode()) for form in some) + b")(?![0-9A-Za-z_])")
+            for some in _slices(sorted(spoken), 500)
+        ]
+
+        def speaks(text: bytes) -> bool:
+            return any(pattern.search(text) for pattern in patterns)
+
+        raw = [row for row, body in self.db.stream("SELECT raw, body FROM raw") if speaks(zlib.decompress(body))]
+        self.db.run_many("DELETE FROM raw WHERE raw = ?", [(row,) for row in raw])
+        rejects = [
+            row for row, payload, encoding in self.db.stream("SELECT reject, payload, encoding FROM rejects")
+            if speaks(base64.b64decode(payload) if encoding else payload.encode())
+        ]  # fmt: skip
+        self.db.run_many("DELETE FROM rejects WHERE reject = ?", [(row,) for row in rejects])
+        conflicts = [
+            (number, identifier) for number, identifier, body in self.db.stream("SELECT source, id, body FROM conflicts")
+            if {(event := unpack_event(body)).customer, event.item} & words
+        ]  # fmt: skip
+        self.db.run_many("DELETE FROM conflicts WHERE source = ? AND id = ?", conflicts)
+        erased.raw, erased.rejects = len(raw), len(rejects)
+
+    def _drop(self, held: _Held, work: _Work) -> None:
+        """Let a history go with all its rows; its totals stay."""
+        db, history = self.db, held.id
+        if held.state is not None:
+            work.count({key: -number for key, number in held.state.tally.items() if _passes(key)})
+        if db.shared:
+            for kind, query in (("journey", "SELECT journey, revision FROM journeys"), ("finding", "SELECT id, revision FROM findings")):
+                rows = db.rows(f"{query} WHERE history = ?", (history,))
+                db.put("gone", [(self.partition, self._version + 1, kind, identifier, revision + 1) for identifier, revision in rows])
+        for table in ("events", "journeys", "promises", "findings", "revisions", "histories"):
+            db.run(f"DELETE FROM {table} WHERE history = ?", (history,))
+        merged = [history]
+        while merged:
+            rows = db.rows("SELECT history FROM histories WHERE merged_into IN (?*)", (merged,))
+            merged = [history for (history,) in rows]
+            db.remove("histories", rows)
+        work.deadlines_out += [(held.partition, waits_on, at, history) for waits_on, at in held.deadlines.items()]
+
+    def expire(self, now: int, raw_ms: int, rejects_ms: int, detail_ms: int | None = None, totals_ms: int = READINGS_KEPT) -> bool:
+        """Let go of raw records, rejects, deliveries and daily readings older than their retention, and of histories (their totals stay)
+        of which every journey ended longer than `detail_ms` ago, and which nobody has written since. Of these a slice is looked at a
+        call: returns whether there is more to look at."""
+        with self._transaction() as work:
+            work.now = now
+            more = detail_ms is not None and self._expire_histories(now - detail_ms, work)
             self.db.run("DELETE FROM raw WHERE received_at < ?", (now - raw_ms,))
             self.db.run("DELETE FROM rejects WHERE received_at < ?", (now - rejects_ms,))
             self.db.run("DELETE FROM deliveries WHERE received_at < ?", (now - DELIVERIES_KEPT,))
-            self.db.run("DELETE FROM days WHERE day < ?", ((now - READINGS_KEPT) // DAY,))
+            self.db.run("DELETE FROM days WHERE day < ?", ((now - totals_ms) // DAY,))
+        return more
+
+    def _expire_histories(self, before: int, work: _Work) -> bool:
+        bounds = self.db.rows(
+            "SELECT history FROM histories WHERE history > ? ORDER BY history LIMIT 1 OFFSET ?", (self._expired_up_to, LOOKED_AT_ONCE - 1)
+        )
+        begin, end = self._expired_up_to, bounds[0][0] if bounds else 2**62
+        rows = self.db.rows(
+            "SELECT history FROM histories h WHERE history > ? AND history <= ? AND touched_at < ? AND partition = ? AND dirty = 0 "
+            "AND set_aside = 0 AND merged_into IS NULL AND NOT EXISTS (SELECT 1 FROM journeys j WHERE j.history = h.history "
+            "AND (j.status = 'open' OR j.last_event_at >= ?))",
+            (begin, end, before, self.partition, before),
+        )
+        old = {history for (history,) in rows}
+        self._load(old)
+        for history in sorted(old):
+            held = self._cache.pop(history)
+            if held.touched_at < before and held.state is not None:
+                names = ["i:" + item for item in held.state.items]
+                names += {"c:" + item.customer for item in held.state.items.values() if item.customer is not None}
+                self.db.run("DELETE FROM links WHERE name IN (?*)", (names,))
+                for name in names:
+                    self._names.pop(name, None)
+                self._drop(held, work)
+        self._expired_up_to = end if bounds else 0
+        return bool(bounds)
 
 
 def _late(groups: Mapping[int, list[Event]], before: Mapping[int, Any]) -> set[tuple[str, str]]:
@@ -1244,6 +1461,15 @@ def _judge(outcomes: list[tuple[int, int]], outcome: int, number: int, now: int)
         if number and outcomes[place][1] == outcome:
             del outcomes[place]
             number += 1
+
+
+def _passes(key: str) -> bool:
+    """Whether a counter says how things stand now, rather than what has been."""
+    return key.startswith(PASSING) or (key.startswith("standard|") and key.endswith("|running"))
+
+
+def _slices(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (names[begin : begin + size] for begin in range(0, len(names), size))
 
 
 def _event_name(source: str, identifier: str) -> str:

@@ -28,6 +28,7 @@ FEW = 8
 """Up to so many rows go as statements of their own; beyond, by COPY."""
 STREAMED_AT_ONCE = 2000
 IDLE_SECONDS = 30
+ERASED_FROM = ("events", "conflicts", "histories", "journeys", "promises", "findings", "revisions", "links", "raw", "rejects")
 LOCK_SECONDS = 15
 _IN_THE_WAY = (
     errors.DeadlockDetected, errors.SerializationFailure, errors.UniqueViolation, errors.LockNotAvailable,
@@ -277,6 +278,19 @@ class PostgresDatabase:
 
     def forget(self) -> None:
         """A transaction was dropped. The numbers taken for histories are still nobody else's."""
+
+    def rows_of(self, table: str, columns: str, keys: Sequence[bytes]) -> list[tuple[Any, ...]]:
+        """Some columns of the rows with these keys, which are bytes."""
+        return self.rows(f"SELECT {columns} FROM {table} WHERE {KEYS[table][0]} IN (?*)", (list(keys),))
+
+    def shred(self) -> bool:
+        """Let the space of removed rows be written anew. The server's log and backups keep what they hold for their own retention."""
+        try:
+            for table in ERASED_FROM:
+                self._alive().execute(f"VACUUM {table}".encode())
+        except psycopg.Error:
+            return False
+        return True
 
     def bytes_used(self) -> int:
         """How large the database is."""

@@ -163,7 +163,7 @@ class Reader:
 
     def sources(self) -> list[dict[str, Any]]:
         """A row per source: name, watermark, heard_at, last_event_at, skew (ms), and events by outcome, over all partitions."""
-        names = ("name", "watermark", "heard_at", "last_event_at", "skew", "applied", "duplicate", "conflict", "late", "rejected")
+        names = ("name", "watermark", "heard_at", "last_event_at", "skew", "applied", "duplicate", "conflict", "late", "rejected", "erased")
         sums = ", ".join(f"CAST(sum({name}) AS bigint)" for name in names[5:])
         rows = self.db.rows(
             f"SELECT s.name, max(watermark), max(heard_at), max(last_event_at), max(skew), {sums} "

@@ -187,6 +187,20 @@ class SqliteDatabase:
         """A transaction was dropped: know nothing from before."""
         self._next_history = 0
 
+    def rows_of(self, table: str, columns: str, keys: Sequence[bytes]) -> list[tuple[Any, ...]]:
+        """Some columns of the rows with these keys, which are bytes."""
+        return self.rows(f"SELECT {columns} FROM {table} WHERE {KEYS[table][0]} IN ({_marks(len(keys))})", keys)
+
+    def shred(self) -> bool:
+        """Leave no byte of removed rows in the files; False if a reader is in the way."""
+        self.connection.execute("PRAGMA temp_store=FILE")
+        try:
+            self.connection.execute("VACUUM")
+            ((busy, _, _),) = self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            self.connection.execute("PRAGMA temp_store=MEMORY")
+        return not busy
+
     def bytes_used(self) -> int:
         """How large the database is."""
         ((pages,),) = self.rows("PRAGMA page_count")

@@ -26,7 +26,7 @@ from tribo_schemas.journey import PROMISE_STATES
 
 APPLICATION = 0x5472696F
 """What SQLite's header says whose file this is; on PostgreSQL, what workers that make the tables lock."""
-VERSION = 6
+VERSION = 7
 
 FOUND, WITHDRAWN = 0, 1
 STATUSES = ("found", "withdrawn")
@@ -93,7 +93,8 @@ CREATE TABLE histories (
   set_aside NUMBER NOT NULL,              -- 1: the fold crashed three times on it; `tribo refold` takes it up again
   dirty NUMBER NOT NULL,                  -- 1: holds events that no fold has seen
   merged_into NUMBER,                     -- it is part of that history now
-  deadlines BLOB                          -- what stands in `deadlines` for it: {source or 0: instant}
+  deadlines BLOB,                         -- what stands in `deadlines` for it: {source or 0: instant}
+  touched_at NUMBER NOT NULL DEFAULT 0    -- by the receive clock
 );
 CREATE INDEX histories_dirty ON histories (history) WHERE dirty = 1;
 CREATE INDEX histories_merged ON histories (merged_into) WHERE merged_into IS NOT NULL;
@@ -213,7 +214,12 @@ CREATE TABLE heard (                      -- what a partition heard of a source,
   conflict NUMBER NOT NULL,
   late NUMBER NOT NULL,
   rejected NUMBER NOT NULL,
+  erased NUMBER NOT NULL DEFAULT 0,
   PRIMARY KEY (partition, source)
+) CLUSTERED;
+CREATE TABLE erased (                     -- keyed hashes of what must not come back: events, items and customers
+  hash BLOB NOT NULL PRIMARY KEY,
+  at NUMBER NOT NULL                      -- what is not later than this is what was erased
 ) CLUSTERED;
 CREATE TABLE raw (
   raw SERIAL,
@@ -247,8 +253,8 @@ CREATE TABLE settings (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) CLUS
 """
 KEYS = {
     "histories": ("history",), "deadlines": ("partition", "waits_on", "at", "history"), "journeys": ("history", "journey"),
-    "gone": ("partition", "changed", "kind", "id"), "findings": ("history", "id"), "promises": ("history", "item", "promise"),
-    "days": ("partition", "day"), "links": ("name",), "hubs": ("name",),
+    "erased": ("hash",), "gone": ("partition", "changed", "kind", "id"), "findings": ("history", "id"),
+    "promises": ("history", "item", "promise"), "days": ("partition", "day"), "links": ("name",), "hubs": ("name",),
     "inputs": ("name",), "heard": ("partition", "source"), "settings": ("name",),
     "deliveries": ("source", "digest"),
 }  # fmt: skip
@@ -297,6 +303,11 @@ ALTER TABLE journeys ADD COLUMN promises NUMBER NOT NULL DEFAULT 0; ALTER TABLE 
 ALTER TABLE findings ADD COLUMN from_team TEXT; ALTER TABLE findings ADD COLUMN level TEXT; ALTER TABLE findings ADD COLUMN promise TEXT;
 {PROMISES}{DAYS}
 UPDATE histories SET dirty = 1 WHERE state IS NOT NULL;
+""",
+    6: """
+ALTER TABLE heard ADD COLUMN erased NUMBER NOT NULL DEFAULT 0;
+ALTER TABLE histories ADD COLUMN touched_at NUMBER NOT NULL DEFAULT 0;
+CREATE TABLE erased (hash BLOB NOT NULL PRIMARY KEY, at NUMBER NOT NULL) CLUSTERED;
 """,
 }
 """Statements that lead from a version to the next, for both databases."""

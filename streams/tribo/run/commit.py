@@ -38,7 +38,8 @@ class Committer:
 
     def __init__(
         self, ledger: Ledger, standards: Standards, *, queue_events: int = 50_000, batch_events: int = 10_000,
-        raw_days: int = 30, rejects_days: int = 14, clock: ReceiveClock | None = None,
+        raw_days: int = 30, rejects_days: int = 14, detail_days: int = 90, totals_days: int = 400,
+        clock: ReceiveClock | None = None,
     ) -> None:  # fmt: skip
         self.ledger = ledger
         self.standards = standards
@@ -54,6 +55,7 @@ class Committer:
         self._waiting = 0
         self.queue_events, self._batch_events = queue_events, batch_events
         self._raw_ms, self._rejects_ms = raw_days * DAY, rejects_days * DAY
+        self._detail_ms, self._totals_ms = detail_days * DAY, totals_days * DAY
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
@@ -122,8 +124,8 @@ class Committer:
                     woken = self._tick()
                     next_tick = time.monotonic() + (0.0 if woken else TICK_SECONDS)
                 if time.monotonic() >= next_expiry:
-                    self._expire()
-                    next_expiry = time.monotonic() + HOUR_SECONDS
+                    more = self._expire()
+                    next_expiry = time.monotonic() + (TICK_SECONDS if more else HOUR_SECONDS)
         except BaseException as error:
             self._fail(error)
 
@@ -238,6 +240,7 @@ class Committer:
             self.full = True
             return 0
 
-    def _expire(self) -> None:
+    def _expire(self) -> bool:
         with suppress(NoRoom, Unreachable):
-            self.ledger.expire(self.clock.now(), self._raw_ms, self._rejects_ms)
+            return self.ledger.expire(self.clock.now(), self._raw_ms, self._rejects_ms, self._detail_ms, self._totals_ms)
+        return False

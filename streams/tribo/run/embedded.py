@@ -167,7 +167,8 @@ def run_embedded(settings: Settings, ready: Callable[[str], None] | None = None,
         remember_mappings(ledger, settings.mappings())
         committer = Committer(
             ledger, standards, queue_events=settings.queue_events, batch_events=settings.batch_events,
-            raw_days=settings.raw_days, rejects_days=settings.rejects_days, clock=clock,
+            raw_days=settings.raw_days, rejects_days=settings.rejects_days,
+            detail_days=settings.detail_days, totals_days=settings.totals_days, clock=clock,
         )  # fmt: skip
         return asyncio.run(_serve(committer, settings, senders, ready))
     finally:

@@ -129,6 +129,10 @@ class Settings(BaseModel):
     raw_days: Annotated[int, Field(ge=0, le=3650)] = 30
     """How long records are kept as they came; 0: not at all."""
     rejects_days: Annotated[int, Field(ge=1, le=3650)] = 14
+    detail_days: Annotated[int, Field(ge=1, le=3650)] = 90
+    """How long a customer's history is kept after all its journeys ended. Totals stay."""
+    totals_days: Annotated[int, Field(ge=1, le=3650)] = 400
+    """How long the daily readings of the totals, which hold no customer, are kept. What has been counted stays counted."""
     queue_events: Annotated[int, Field(ge=1, le=10_000_000)] = 50_000
     """How many events may wait for the ledger before senders are told to come again."""
     batch_events: Annotated[int, Field(ge=1, le=100_000)] = 10_000

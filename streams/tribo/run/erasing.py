@@ -1,0 +1,31 @@
+"""`tribo erase`: a customer's rows leave the ledger, for good."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+from tribo.ledger.database import Where
+from tribo.ledger.ledger import Erased, Ledger, Outpaced, Reader
+from tribo.measure.advance import Frontier
+from tribo.measure.standards import compile_standards
+from tribo_schemas.config import BadConfig, parse_yaml
+from tribo_schemas.standard import standards_of
+
+TRIES = 20
+
+
+def erase(data: Where, customer: str) -> Erased:
+    """Erase a customer, by their id as events say it, and say how much went. What is left of a history that others share is folded by the
+    standards that are in force. Raises BadConfig: another process writes to this folder, or there is no ledger."""
+    with Reader(data) as reader:
+        text = (reader.standards() or [""])[-1]
+    rules = compile_standards(standards_of(parse_yaml(text.encode(), "standards")) if text else None)
+    with contextlib.closing(Ledger.open(data, text)) as ledger:
+        for _ in range(TRIES):
+            heard = {name: mark for name, (mark, _) in ledger.watermarks().items() if mark is not None}
+            try:
+                return ledger.erase(customer, Frontier(time.time_ns() // 1_000_000, heard=heard), rules)
+            except Outpaced:
+                continue  # a worker wrote meanwhile
+    raise BadConfig("the workers write without a pause; try again when less comes in")
