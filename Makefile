@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench deploy clean
+.PHONY: demo test lint bench deploy clean fuzz
 
 .venv/stamp: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -20,6 +20,9 @@ test: .venv/stamp lint
 lint: .venv/stamp
 	$(BIN)/ruff check streams schemas tests
 	$(BIN)/mypy
+
+fuzz: .venv/stamp
+	$(BIN)/python tests/fuzz.py
 
 bench: .venv/stamp
 	$(BIN)/python tests/bench.py
