@@ -124,12 +124,12 @@ def test_a_mended_mapping_takes_them_once_however_often_they_are_replayed(tmp_pa
         async def story(client: TestClient[Any, Any]) -> None:
             operator = {"Authorization": f"Bearer {OPERATOR}", "Content-Type": "application/json"}
             for wrong in ({}, {"Authorization": f"Bearer {TOKENS['DESK']}"}):
-                assert (await client.post("/rejects/replay", data=b"{}", headers=wrong)).status == 401
-            assert (await client.post("/rejects/replay", data=b"{}", headers={"Authorization": operator["Authorization"], "Content-Type": "text/plain"})).status == 415
-            both = await asyncio.gather(*(client.post("/rejects/replay", data=b"{}", headers=operator) for _ in range(2)))
+                assert (await client.post("/api/rejects/replay", data=b"{}", headers=wrong)).status == 401
+            assert (await client.post("/api/rejects/replay", data=b"{}", headers={"Authorization": operator["Authorization"], "Content-Type": "text/plain"})).status == 415
+            both = await asyncio.gather(*(client.post("/api/rejects/replay", data=b"{}", headers=operator) for _ in range(2)))
             said = [await answer.json() for answer in both]
             assert sum(one["events"].get("applied", 0) + one["events"].get("late", 0) for one in said) == 3, said
-            again = await (await client.post("/rejects/replay?source=desk", data=b"{}", headers=operator)).json()
+            again = await (await client.post("/api/rejects/replay?source=desk", data=b"{}", headers=operator)).json()
             assert (again["taken"], again["events"]) == (0, {})
 
         running(tmp_path, story)

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
+from tribo.ledger.ledger import Reader
 from tribo.run.commit import Committer
-from tribo.run.delivery import Broken
+from tribo.run.delivery import Broken, Busy, Full
+from tribo.run.rejects import replay_through, told
 from tribo.show.page.operate import Operation, Operations
 
 
 def operations_of(committer: Committer) -> Operations:
     """The operations that this process can do."""
-    return Operations(refold=_called(committer, lambda item: refold(committer, item)))
+    return Operations(refold=_called(committer, lambda item: refold(committer, item)), replay=partial(_replay, committer))
+
+
+async def _replay(committer: Committer, source: str) -> str:
+    try:
+        done = await replay_through(lambda: Reader(committer.ledger.where), committer, committer.clock.wall(), source or None)
+    except (Busy, Full, Broken):
+        return "The ledger can't be written now; come again."
+    return "; ".join(" ".join(line.split()) for line in told(done)) + "."
 
 
 def _called(committer: Committer, what: Callable[[str], str]) -> Operation:

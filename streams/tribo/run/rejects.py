@@ -244,37 +244,46 @@ def told(done: Replayed) -> list[str]:
 # -- in the process that runs ---------------------------------------------------------------------------------------------
 
 
+ROUTE = "/api/rejects/replay"
+
+
+async def replay_through(open_reader: Callable[[], Reader], taker: Taker, now: int, source: str | None = None) -> Replayed:
+    """As `replay`, through the process that has the ledger. Raises Busy, Full, Broken: what was replayed until then is."""
+    done = Replayed()
+    reader = await asyncio.to_thread(open_reader)
+    try:
+        again = Again(reader.texts)
+        last = -1
+        while rows := await asyncio.to_thread(reader.rejects_after, last, source, AT_ONCE):
+            last = rows[-1]["reject"]
+            events, going = again.batch(rows, now, done)
+            if going:
+                delivery = Delivery(events, input=f"POST {ROUTE}", replayed=going)
+                outcomes = await asyncio.wrap_future(taker.submit(delivery))
+                done.count(["rejected" if isinstance(one, Reject) else one for one in outcomes])
+    finally:
+        reader.close()
+    return done
+
+
 def replay_route(open_reader: Callable[[], Reader], taker: Taker, now: Callable[[], int]) -> web.RouteDef:
-    """POST /rejects/replay[?source=NAME], with the operator's token: as `replay`, through the process that has the ledger."""
+    """POST /api/rejects/replay[?source=NAME], with the operator's token."""
 
     async def handler(request: web.Request) -> web.Response:
         if request.content_type != "application/json":  # which no page of another site sends without asking
             return web.json_response({"error": "send Content-Type: application/json"}, status=415)
-        source = request.query.get("source")
-        done = Replayed()
-        reader = await asyncio.to_thread(open_reader)
         try:
-            again = Again(reader.texts)
-            last = -1
-            while rows := await asyncio.to_thread(reader.rejects_after, last, source, AT_ONCE):
-                last = rows[-1]["reject"]
-                events, going = again.batch(rows, now(), done)
-                if going:
-                    delivery = Delivery(events, input="POST /rejects/replay", replayed=going)
-                    outcomes = await asyncio.wrap_future(taker.submit(delivery))
-                    done.count(["rejected" if isinstance(one, Reject) else one for one in outcomes])
+            done = await replay_through(open_reader, taker, now(), request.query.get("source"))
         except (Busy, Full, Broken):
             return web.json_response({"error": "can't be written now; come again"}, status=503, headers={"Retry-After": "5"})
-        finally:
-            reader.close()
         return web.json_response(msgspec.to_builtins(done))
 
-    return web.post("/rejects/replay", handler)
+    return web.post(ROUTE, handler)
 
 
 def replay_at(address: str, token: str | None, source: str | None = None) -> Replayed:
     """Ask a running process to replay. Raises BadConfig: it doesn't answer, or refuses."""
-    url = address.rstrip("/") + "/rejects/replay" + (f"?{urllib.parse.urlencode({'source': source})}" if source is not None else "")
+    url = address.rstrip("/") + ROUTE + (f"?{urllib.parse.urlencode({'source': source})}" if source is not None else "")
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
     try:
         with urllib.request.urlopen(urllib.request.Request(url, b"{}", headers), timeout=600) as response:
