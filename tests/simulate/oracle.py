@@ -424,7 +424,7 @@ class Measure:
         return team, owner
 
     def find(self, kind: str, item: Item, at: int, event: Row | None = None, **more: Any) -> None:
-        team, owner = self.holder(item, at, event)
+        team, owner = self.holder(item, at, more.pop("holder_at", event))
         if kind in ("recovered", "no_alternative"):
             found, event = event, None
         else:
@@ -463,7 +463,8 @@ class Measure:
 
         def stop(clock: str, e: Row, finished: bool) -> None:
             if clock in running:
-                item.clocks.append((clock, running.pop(clock), e, finished))
+                begun = running.pop(clock)
+                item.clocks.append((clock, item.opened if clock == "total_resolution" else begun, e, finished))
 
         def count(kind: str, finding: str | None, e: Row) -> None:
             n[kind] += 1
@@ -668,9 +669,9 @@ class Measure:
             def broke(at: int, by: Row | None = None) -> None:
                 nonlocal broken_at
                 broken_at = at
-                p["team"] = self.holder(item, at)[0]
+                p["team"] = self.holder(item, at, by)[0]
                 also = [first] + ([move] if move else [])
-                self.find("promise_broken", item, at, None, begun=first, also=also, promise=name, told=True if p.pop("told", None) else None)
+                self.find("promise_broken", item, at, None, begun=first, also=also, promise=name, told=True if p.pop("told", None) else None, holder_at=by)
                 item.problems.append((order(by) if by else (at, 10**9), None, at, first))
 
             for e, what in facts:
