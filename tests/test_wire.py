@@ -91,7 +91,7 @@ def test_an_example_that_does_not_hold_is_told(tmp_path: Path) -> None:
     wrong = "\n".join(check_examples(mapping_of(tmp_path, text)))
     assert "event 1: fact: 'closed' expected, 'opened' came" in wrong
     assert "1 rejects expected, 0 came" in wrong
-    assert check_examples(mapping_of(tmp_path, LOG)) == ["desk: has no examples; add one: raw in, events out"]
+    assert check_examples(mapping_of(tmp_path, LOG)) == ["desk.yaml:2: examples: there are none: add one, raw in and events out"]
 
 
 def test_an_unknown_mapping_is_told_which_there_are() -> None:

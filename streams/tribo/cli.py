@@ -227,22 +227,51 @@ def erase(
 
 @app.command()
 def check(
-    standards: Annotated[Path | None, typer.Option(help="a standards file")] = None,
-    source: Annotated[list[str] | None, typer.Option(help="a mapping; default: those that come with Tribo")] = None,
+    records: Annotated[
+        list[str] | None, typer.Argument(metavar="[RECORDS...]", help="records (.jsonl, .json, .csv, -) to try the one --source on")
+    ] = None,
+    settings: Annotated[Path | None, typer.Option(help="a settings file")] = None,
+    standards: Annotated[Path | None, typer.Option(help="a standards file; default: the settings'")] = None,
+    source: Annotated[list[str] | None, typer.Option(help="a mapping; default: the settings', else those that come with Tribo")] = None,
 ) -> None:
-    """Check a configuration: the standards file, and that every mapping's examples give the events they say."""
-    from tribo.wire.examples import check_examples
-    from tribo.wire.mapping import Mapping, packaged
-    from tribo_schemas.standard import load_standards
+    """Check a whole configuration (settings, standards, calendars, mappings, examples), or try a mapping on real RECORDS."""
+    from rich.console import Console
 
-    if standards is not None:
-        load_standards(standards)
-    wrong = [f"{name}: {line}" for name in source or packaged() for line in check_examples(Mapping.load(name))]
-    for line in wrong:
-        sys.stdout.write(line + "\n")
-    if wrong:
-        raise typer.Exit(1)
-    sys.stderr.write("all is well\n")
+    from tribo.run.check import check_configuration, dry_run, show_checked, show_dry_run
+    from tribo.wire.mapping import Mapping
+
+    console = Console()
+    if records:
+        if source is None or len(source) != 1:
+            raise BadConfig("check: name the one mapping to try on the records: --source FILE")
+        mapping = Mapping.load(source[0])
+        found = dry_run(mapping, records)
+        show_dry_run(found, mapping, console)
+        raise typer.Exit(1 if found.rejected else 0)
+    checked = check_configuration(settings, standards, source or [])
+    show_checked(checked, console)
+    raise typer.Exit(checked.status)
+
+
+@app.command()
+def new_source(
+    records: Annotated[list[str], typer.Argument(metavar="RECORDS...", help="a sample: .jsonl, .json, .csv, or -")],
+    name: Annotated[str | None, typer.Option(help="what the source is called; default: the file's name")] = None,
+    zone: Annotated[str | None, typer.Option(help="the zone of times that carry none, such as Europe/Vienna")] = None,
+    out: Annotated[Path | None, typer.Option(help="write the draft into this file; default: print it")] = None,
+) -> None:
+    """Draft a mapping from a sample of records, with what each guess rests on: to be finished by hand."""
+    from tribo.wire.draft import draft, save
+
+    called = name or (out.stem if out is not None else Path(records[0]).name.partition(".")[0] or "source")
+    made = draft(records, called, zone)
+    if out is None:
+        sys.stdout.write(made.text)
+    else:
+        save(made, out)
+    for line in made.left:
+        sys.stderr.write(f"left to do: {line}\n")
+    sys.stderr.write(f"next: tribo check --source {out or called + '.yaml'} {' '.join(records)}\n")
 
 
 @app.command()

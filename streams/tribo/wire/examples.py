@@ -16,7 +16,7 @@ def check_examples(mapping: Mapping) -> list[str]:
     """
     wrong: list[str] = []
     if not mapping.examples:
-        wrong.append(f"{mapping.name}: has no examples; add one: raw in, events out")
+        wrong.append(f"{mapping.line(('source',)) or mapping.name}: examples: there are none: add one, raw in and events out")
     for number, example in enumerate(mapping.examples):
         told = f"examples[{number}]" + (f" ({example.says})" if example.says else "")
         where = f"{mapping.line(('examples', number)) or mapping.name}: {told}"

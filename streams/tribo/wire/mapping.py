@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -43,6 +44,8 @@ __all__ = ["MOST_DEPTH", "Mapping", "Unmapped", "decode_record", "load_source", 
 PACKAGED = Path(__file__).parent / "sources"
 MOST_ELEMENTS = 1_000
 """Of a list that a rule goes through; and of the events that one record gives."""
+MOST_ASKED = 3
+"""Of the paths that are told for a record that gave nothing."""
 MOST_RECEIVED = 10_000
 """Of the records in one body."""
 
@@ -75,7 +78,10 @@ class Mapping:
         self._itself = any(path == ITSELF for text in _templates(file) for _, path in placeholders(text)) or (
             file.kind == "records" and file.id is None
         )
-        self._columns = _columns(file)
+        asked = dict.fromkeys(path for rule in file.rules if rule.each is None for conditions in rule.conditions() for path in conditions)
+        self._asked = [(path, paths.text(path)) for path in asked]
+        self.columns = _columns(file)
+        """The record's own fields that the file names, alternatives together."""
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Mapping:
@@ -111,10 +117,23 @@ class Mapping:
             for field in rule.own:
                 if not used[field]:
                     found.append((("rules", number, field), f"rules[{number}] ({rule.name}): {field}: never filled"))
-        for field in sorted(self.file.always.model_fields_set):
+        for field in sorted(self.file.always.model_fields_set) if common else ():
             if not common[field] and getattr(self.file.always, field) is not None:
                 found.append((("always", field), f"always: {field}: never filled"))
         return found
+
+    def why_nothing(self, record: dict[str, Any]) -> str:
+        """Why a record that could be mapped gave no event: what stands where the rules look."""
+        if self.file.kind == "wide_table":
+            return "none of the times is filled"
+        if self.file.kind == "update_log":
+            return "nothing changed that a rule asks for"
+        row = Row(record)
+        said = []
+        for path, take in self._asked[:MOST_ASKED]:
+            with suppress(Unmapped):
+                said.append(f"{path} is {found[:80]}" if (found := take(row)) is not None else f"{path} is missing")
+        return f"no rule fits: {', '.join(said)}" if said else "no rule fits"
 
     # -- records that come together ----------------------------------------------------------------------------------------
 
@@ -245,7 +264,7 @@ class Mapping:
                 continue
             if record.raw is not None and known != record.input:
                 known = record.input
-                lacking = sorted("|".join(sorted(names)) for names in self._columns if not names & rows[0].record.keys())
+                lacking = sorted("|".join(sorted(names)) for names in self.columns if not names & rows[0].record.keys())
                 if lacking:
                     raise BadConfig(f"{self.name}: {record.input} has no column {', '.join(lacking)}; correct the mapping's paths")
             for row in rows:
@@ -380,7 +399,7 @@ class Mapping:
         """The row with no more than the columns that the mapping names."""
         if self.file.values:
             return Row(row.record, row.itself, row.outer)
-        names = sorted(frozenset().union(*self._columns))
+        names = sorted(frozenset().union(*self.columns))
         return Row({name: row.record[name] for name in names if name in row.record}, row.itself, row.outer)
 
     def _of_item(self, item: str, states: list[State]) -> Iterator[tuple[dict[str, Any], list[Event] | Reject]]:
