@@ -81,11 +81,10 @@ _json = msgspec.json.Encoder().encode
 
 
 class _Held:
-    """A history in memory. `deadlines` is what stands in the table for it, by source number, under `partition`; `pledged` what stands
-    in `promises`, a hash of each row by its item and promise (None: not looked at yet, it is what the state says)."""
+    """A history in memory. `deadlines` is what stands in the table for it, by source number, under `partition`."""
 
     __slots__ = (
-        "crashes", "deadlines", "dirty", "id", "into", "new", "partition", "pledged", "set_aside", "standards", "state", "touched_at",
+        "crashes", "deadlines", "dirty", "id", "into", "new", "partition", "set_aside", "standards", "state", "touched_at",
         "version",
     )  # fmt: skip
 
@@ -100,7 +99,6 @@ class _Held:
         self.dirty = False
         self.into: int | None = None
         self.deadlines: dict[int, int] = {}
-        self.pledged: dict[tuple[str, str], int] | None = None
         self.touched_at = 0
         self.new = True
 
@@ -142,7 +140,7 @@ class _Work:
 
     __slots__ = (
         "advanced", "deadlines_in", "deadlines_out", "findings", "found", "gone", "historical", "histories", "journeys", "judged", "netted",
-        "now", "pledges", "pledges_gone", "sources", "unit", "withdrawn", "withdrew",
+        "now", "pledges", "pledges_anew", "sources", "unit", "withdrawn", "withdrew",
     )  # fmt: skip
 
     def __init__(self, historical: bool) -> None:
@@ -155,7 +153,7 @@ class _Work:
         self.findings: list[tuple[Any, ...]] = []
         self.withdrawn: list[tuple[Any, ...]] = []
         self.pledges: list[tuple[Any, ...]] = []
-        self.pledges_gone: list[tuple[int, str, str]] = []
+        self.pledges_anew: list[tuple[int]] = []
         self.deadlines_in: list[tuple[int, int, int, int]] = []
         self.deadlines_out: list[tuple[int, int, int, int]] = []
         self.found: dict[str, int] = {}
@@ -377,7 +375,7 @@ class Ledger:
             if db.shared:
                 db.put("gone", [(partition, version, *row) for row in gone])
         db.put("journeys", work.journeys)
-        db.remove("promises", work.pledges_gone)
+        db.run_many("DELETE FROM promises WHERE history = ?", work.pledges_anew)
         db.put("promises", work.pledges)
         db.put("findings", work.findings, FOUND_AGAIN)
         db.run_many(
@@ -881,7 +879,7 @@ class Ledger:
             if held.state is not None:
                 work.net(into, held.state.tally, -1)
             work.deadlines_out += [(held.partition, waits_on, at, gone) for waits_on, at in held.deadlines.items()]
-            held.state, held.deadlines, held.dirty, held.set_aside, held.pledged = None, {}, False, False, None
+            held.state, held.deadlines, held.dirty, held.set_aside = None, {}, False, False
             work.histories[gone] = held
 
     def _keep(self, groups: Mapping[int, list[Event]], arrived: _Arrived, batch: Sequence[Event]) -> None:
@@ -922,7 +920,6 @@ class Ledger:
             ):  # fmt: skip
                 whole.add(history)
                 continue
-            _look_at_pledges(held)
             try:
                 step = advance(state, events, frontier, standards)
                 if step is None and state is None:
@@ -977,7 +974,6 @@ class Ledger:
     ) -> None:
         if held.state is not None:
             work.net(held.id, held.state.tally, -1)
-        _look_at_pledges(held)
         found = {finding.id for finding in step.found}
         step.withdrawn = [identifier for identifier in standing if identifier not in found]
         if held.id in work.advanced:
@@ -1016,26 +1012,15 @@ class Ledger:
         self._wake(held, step.deadlines, now, work)
 
     def _pledge(self, held: _Held, step: Step, work: _Work) -> None:
-        """Note down the promises that stand otherwise than `promises` has them."""
-        known = held.pledged
-        if known is None:
-            known = held.pledged = {}
-        standing = set()
-        for row in step.journeys:
-            for name in row.items:
-                item = step.history.items[name]
-                for promise in item.promises.values() if item.promises else ():
-                    key = (name, promise.id)
-                    standing.add(key)
-                    line = _pledge_row(held.id, item, promise, row.customer, row.synthetic)
-                    mark = hash(line)
-                    if known.get(key) != mark:
-                        known[key] = mark
-                        work.pledges.append(line)
-        if step.whole:
-            for key in [key for key in known if key not in standing]:
-                del known[key]
-                work.pledges_gone.append((held.id, *key))
+        """Note down the promises of the items that changed."""
+        items, journeys = step.history.items, step.history.journeys
+        for name in step.changed:
+            item = items[name]
+            for promise in item.promises.values() if item.promises else ():
+                journey = journeys[item.journey]
+                work.pledges.append(_pledge_row(held.id, item, promise, journey.customer, journey.synthetic))
+        if step.whole and not held.new:
+            work.pledges_anew.append((held.id,))
 
     def _wake(self, held: _Held, deadlines: Mapping[str, int], now: int, work: _Work) -> None:
         """Note when time may next change a history. What stands is a lower bound: it moves only to be earlier, or when it has passed."""
@@ -1138,9 +1123,7 @@ class Ledger:
     def _undraft(self, held: _Held, work: _Work) -> None:
         """Drop what this very transaction noted down for a history before it had to be folded whole."""
         work.pledges = [row for row in work.pledges if row[0] != held.id]
-        work.pledges_gone = [row for row in work.pledges_gone if row[0] != held.id]
         self.db.run("DELETE FROM promises WHERE history = ?", (held.id,))
-        held.pledged = {}
         work.findings = [row for row in work.findings if row[0] != held.id]
         work.journeys = [row for row in work.journeys if row[0] != held.id]
         work.withdrawn = [row for row in work.withdrawn if row[4] != held.id]
@@ -1519,19 +1502,6 @@ def _pledge_row(history: int, item: Item, promise: Promise, customer: str | None
         int(is_open and (promise.at_risk or promise.unknown)), int(promise.told), promise.moved, promise.moved_late, promise.asked,
         promise.first_due, promise.due, int(synthetic),
     )  # fmt: skip
-
-
-def _look_at_pledges(held: _Held) -> None:
-    """Know what stands in `promises` for a history, before its state changes."""
-    if held.pledged is None and held.state is not None:
-        journeys = held.state.journeys
-        held.pledged = {
-            (item.id, promise.id): hash(_pledge_row(held.id, item, promise, journey.customer, journey.synthetic))
-            for item in held.state.items.values()
-            if item.promises
-            for journey in (journeys[item.journey],)
-            for promise in item.promises.values()
-        }
 
 
 def _touchpoint_bits(row: JourneyRow) -> int:

@@ -70,6 +70,7 @@ class Step:
 
     `found` and `withdrawn` (ids) are what this step changed; when `whole`, `found` is every standing finding and
     `journeys` every row of the history. `tally` is added to the counters; when `whole` it replaces what the history gave before.
+    `changed` are the items that may stand otherwise than before.
     `deadlines` says by source ('' for none) when time alone may next change something, at the earliest.
     """
 
@@ -79,6 +80,7 @@ class Step:
     journeys: list[JourneyRow]
     gone: list[str]
     tally: dict[str, int]
+    changed: list[str]
     deadlines: dict[str, int] = field(default_factory=dict)
     whole: bool = False
 
@@ -185,7 +187,7 @@ def _step(run: Fold, whole: bool) -> Step:
             if timer.rank == DUE and timer.at < frontier.now:
                 promises.look_if_unknown(run, items[timer.item], timer)
     if history.unknown and not frontier.complete:
-        for item in items.all():
+        for item in items.values():
             for promise in item.promises.values():
                 if promise.unknown and not frontier.unheard(promise.breaks_at, promise.source):
                     promises.no_longer_unknown(run, item, promise)
@@ -207,7 +209,7 @@ def _step(run: Fold, whole: bool) -> Step:
     for timer in timers:
         if deadlines.get(timer.waits_on, LATEST) > timer.at:
             deadlines[timer.waits_on] = timer.at
-    return Step(history, list(run.found.values()), list(run.withdrawn), rows, [], run.tally, deadlines, whole)
+    return Step(history, list(run.found.values()), list(run.withdrawn), rows, [], run.tally, list(run.before), deadlines, whole)
 
 
 def _restand(run: Fold) -> None:

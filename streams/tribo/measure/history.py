@@ -9,7 +9,7 @@ Instants are UTC milliseconds, durations milliseconds.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import ValuesView
 from dataclasses import dataclass, field
 
 import msgspec
@@ -219,7 +219,7 @@ class Timer(msgspec.Struct, gc=False, array_like=True, order=True):
 
 
 class Items(dict[str, Item]):
-    """A history's items by id; `all()` iterates. What was not changed since the state was read is written back as it was read."""
+    """A history's items by id. What was not changed since the state was read is written back as it was read."""
 
     __slots__ = ("packed", "unread")
 
@@ -245,15 +245,15 @@ class Items(dict[str, Item]):
         except KeyError:
             return default
 
-    def all(self) -> Iterable[Item]:
+    def values(self) -> ValuesView[Item]:  # type: ignore[override]
         """Every item."""
-        for name in self.packed:
+        for name in self.packed if self.unread else ():
             self[name]
-        return self.values()
+        return super().values()
 
     def pack(self) -> dict[str, msgspec.Raw]:
         """All items packed."""
-        for name, item in self.items():
+        for name, item in super().items():
             if name not in self.packed:
                 self.packed[name] = msgspec.Raw(_encode(item))
         return self.packed
@@ -279,7 +279,7 @@ class History:
     def tally(self) -> dict[str, int]:
         """All that the history gave to the counters so far, by tally key."""
         total = Counter(self.conflicts)
-        for item in self.items.all():
+        for item in self.items.values():
             total.update(item.tally)
         total.update(f"journey|{journey.band}" for journey in self.journeys.values() if journey.band is not None)
         return {key: number for key, number in total.items() if number}

@@ -53,7 +53,7 @@ def purchased(fold: Fold, item: Item) -> None:
         return
     earlier = [
         other
-        for other in fold.items.all()
+        for other in fold.items.values()
         if other is not item and other.touchpoint == "purchase" and other.customer == item.customer and other.started
     ]
     if journey.first_purchase is None:
