@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from tribo.measure.advance import Frontier
 from tribo.measure.standards import Standards, compile_standards
 from tribo.run.commit import Committer, Delivery
 from tribo.run.demo import STANDARDS
+from tribo.run.importing import import_files
 from tribo.show.metrics import MOST_SOURCES, LedgerCollector, metrics_routes
 from tribo_schemas.event import event_of, stamp
 from tribo_schemas.standard import load_standards
@@ -120,6 +122,45 @@ def test_of_too_many_sources_those_heard_most_keep_their_name_and_the_rest_never
         after = samples(collector)
         assert value(after, "tribo_events_total", source=f"s{MOST_SOURCES + 10:04}", outcome="applied") == 30
         assert value(after, "tribo_events_total", source="other", outcome="applied") >= 51
+
+
+def test_imported_history_moves_gauges_and_no_counter(tmp_path: Path) -> None:
+    told = ["opened", "complained", "queued", "answered", "reopened", "assigned", "resolved"]
+    path = tmp_path / "old.jsonl"
+    lines = [
+        json.dumps({"id": f"{case}-{number}", "source": "archive", "time": stamp(NOW + number * 10 * MINUTE), "touchpoint": "service",
+                    "fact": fact, "item": f"case:{case}"}) for case in range(30) for number, fact in enumerate(told)
+    ]  # fmt: skip
+    lines.append(json.dumps({"id": "p", "source": "archive", "time": stamp(NOW), "touchpoint": "service", "fact": "promised", "item": "case:x",
+                             "promise": "p", "due": stamp(NOW + 100 * 86_400_000)}))  # fmt: skip
+    path.write_text("\n".join([*lines, "nothing"]))
+    Ledger.open(tmp_path / "data").close()
+    before = shown(tmp_path / "data")
+    import_files(tmp_path / "data", [str(path)], standards=STANDARDS)
+    after = shown(tmp_path / "data")
+    risen = {key[0] for key, number in after.items() if key[0].endswith(("_total", "_count", "_sum", "_bucket")) and number != before.get(key, 0)}
+    assert risen <= {"tribo_ledger_transactions_total"}
+    assert value(after, "tribo_standard_occasions", standard="phone", outcome="missed") == 30
+    assert value(after, "tribo_promises", state="open", touchpoint="service") == 1
+    assert not [labels for name, labels in after if ("source", "archive") in labels]
+    with ledger_at(tmp_path / "data") as ledger:
+        ledger.apply([row(1, 0, "opened", source="archive", item="case:new")], Frontier(NOW + MINUTE, complete=True), RULES)
+    found = shown(tmp_path / "data")
+    assert value(found, "tribo_events_total", source="archive", outcome="applied") == 1
+
+
+def test_the_last_ten_occasions_of_a_standard(tmp_path: Path) -> None:
+    with ledger_at(tmp_path) as ledger:
+        for case in range(12):
+            wait = 30 if case in (0, 5, 11) else 1  # two minutes are promised
+            said = [row(3 * case + number, 60 * case + at, fact, item=f"case:{case}")
+                    for number, (at, fact) in enumerate(((0, "opened"), (0, "queued"), (wait, "answered")))]  # fmt: skip
+            ledger.apply(said, Frontier(NOW + (60 * case + 50) * MINUTE, complete=True), RULES)
+    found = shown(tmp_path)
+    assert value(found, "tribo_standard_last_judged", standard="phone") == 10
+    assert value(found, "tribo_standard_last_missed", standard="phone") == 2
+    assert value(found, "tribo_standard_judged_total", standard="phone", outcome="missed") == 3
+    assert value(found, "tribo_standard_last_judged", standard="refund") == 0
 
 
 def test_strangers_cannot_add_series_nor_grow_the_counters(tmp_path: Path) -> None:

@@ -60,8 +60,8 @@ DELIVERIES_KEPT = 3_600_000
 """How long a signed delivery is remembered (ms): much more than twice the tolerance of any signature."""
 FUTURE = "time: future:"
 """How the reason begins for which an event from the future is refused."""
-MOST_NAMED_FUTURE = 1000
-"""Sources with a number up to this are counted by name when they send from the future; a counter's name is kept for good."""
+MOST_NAMED = 1000
+"""Sources with a number up to this are named in counters, of what came from the future or with an import: such names are kept for good."""
 FOLDED_AT_ONCE = 200
 """How many histories are read and folded whole at a time, to bound memory."""
 JUDGED = ("missed", "met")
@@ -509,6 +509,8 @@ class Ledger:
             self.db.put("inputs", [(name, *place) for name, place in (inputs or {}).items()])
             if offset is not None:
                 self._offset = offset
+            if historical:
+                self._note_imported(batch, outcomes, [row[0] for row in refused], work)
         return outcomes
 
     def _heard(self, batch: Sequence[Event], frontier: Frontier, received_at: int, work: _Work) -> None:
@@ -527,6 +529,16 @@ class Ledger:
                 source.watermark = watermark if source.watermark is None else max(source.watermark, watermark)
             work.sources.add(name)
 
+    def _note_imported(self, batch: Sequence[Event], outcomes: Sequence[Outcome], refused: Iterable[str], work: _Work) -> None:
+        """Note what of a source's counts came with an import, so that nobody takes it for what the source sends now."""
+        noted: dict[str, int] = {}
+        for name, outcome in (*((event.source, outcome) for event, outcome in zip(batch, outcomes, strict=True)),
+                              *((name, "rejected") for name in refused)):  # fmt: skip
+            if self._sources[name].number <= MOST_NAMED:
+                key = f"imported|{name}|{outcome}"
+                noted[key] = noted.get(key, 0) + 1
+        work.count(noted)
+
     def _refused(self, rejects: Sequence[tuple[str, Reject]], work: _Work) -> list[tuple[Any, ...]]:
         """Count rejects by their sources, and give their rows."""
         rows = []
@@ -535,7 +547,7 @@ class Ledger:
             source = self._source(name, work)
             source.counts["rejected"] += 1
             work.sources.add(name)
-            if reject.reason.startswith(FUTURE) and source.number <= MOST_NAMED_FUTURE:
+            if reject.reason.startswith(FUTURE) and source.number <= MOST_NAMED:
                 work.count({f"future|{name}": 1})
             payload, encoding = reject.payload, reject.encoding
             if "\0" in payload:  # no database keeps it in text

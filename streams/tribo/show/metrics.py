@@ -81,7 +81,8 @@ class LedgerCollector(Collector):
         """All metrics, from one look at the ledger."""
         reader = self.reader_factory()
         try:
-            counters, sources, size = reader.counters(), reader.sources(), reader.size()
+            counters, live, last = reader.counters(), reader.live_counters(), reader.last_outcomes()
+            sources, size = reader.sources(), reader.size()
             set_aside, versions = len(reader.set_aside(1000)), len(reader.standards())
         finally:
             reader.close()
@@ -89,11 +90,13 @@ class LedgerCollector(Collector):
         yield _gauge("tribo_clock_timestamp_seconds", "The receive clock.", self.now() / 1000)
         yield _gauge("tribo_config_standards_version", "Which version of the standards file is in force, counted from 1.", versions)
         yield from self._sources(sources, counters)
-        yield from self._findings(counters)
-        yield from self._waits(counters)
-        yield from self._states(counters)
-        yield from self._standards(counters)
-        yield from _ledger(counters, size, set_aside)
+        yield from self._findings(live)
+        yield from self._waits(live)
+        yield from self._now(counters)
+        yield from self._fates(live)
+        yield from self._judged(live)
+        yield from self._standards(counters, last)
+        yield from _ledger(live, size, set_aside)
         if self.vitals is not None:
             yield from _process(self.vitals())
 
@@ -105,6 +108,13 @@ class LedgerCollector(Collector):
             "heard_at": _family("tribo_source_heard_timestamp_seconds", "When something last came from a source.", "source"),
             "skew": _family("tribo_source_skew_seconds", "How far its last event was ahead of the receive clock (behind: < 0).", "source"),
         }
+        imported: dict[tuple[str, ...], int] = {}
+        for key, (found, _) in counters.items():
+            what, _, name = key.partition("|")
+            if what == "imported":
+                imported[tuple(name.rsplit("|", 1))] = found
+        rows = [row | {outcome: row[outcome] - imported.get((row["name"], outcome), 0) for outcome in OUTCOMES} for row in rows]
+        rows = [row for row in rows if any(row[outcome] for outcome in OUTCOMES)]  # nobody waits for what was only imported
         rows.sort(key=lambda row: -sum(row[outcome] for outcome in OUTCOMES))  # stable: of equals the first by name
         totals: dict[tuple[str, str], int] = defaultdict(int)
         future = {_clean(key.split("|", 1)[1]): found for key, (found, _) in counters.items() if key.startswith("future|")}
@@ -167,7 +177,9 @@ class LedgerCollector(Collector):
         yield _histogram("tribo_wait_withdrawn_seconds", "Waits taken back again by what came later.", labels, waits, 1)
         yield _histogram("tribo_team_queue_seconds", "Finished waits in a live queue, by team.", ("team",), queues, 0)
 
-    def _states(self, counters: Counters) -> Iterator[Metric]:
+    def _now(self, counters: Counters) -> Iterator[Metric]:
+        """How things stand, wherever the events came from."""
+
         def now(key: str) -> int:
             found, withdrawn = counters.get(key, (0, 0))
             return max(found - withdrawn, 0)
@@ -195,6 +207,8 @@ class LedgerCollector(Collector):
         for band in BANDS:
             journeys.add_metric((band,), now(f"journey|{band}"))
         yield journeys
+
+    def _fates(self, counters: Counters) -> Iterator[Metric]:
         moves = {
             (told,): _sum(counters.get(f"finding|{kind}|{touchpoint}|", (0, 0)) for touchpoint in TOUCHPOINTS)
             for told, kind in (("in_time", "promise_moved"), ("late", "promise_moved_late"))
@@ -203,7 +217,14 @@ class LedgerCollector(Collector):
         yield from _both("tribo_promise_moves", "Moved promises by whether the customer was told in time", ("told",), moves)
         yield from _both("tribo_resolutions", "Resolutions by what became of them", ("fate",), fates)
 
-    def _standards(self, counters: Counters) -> Iterator[Metric]:
+    def _judged(self, counters: Counters) -> Iterator[Metric]:
+        judged = {
+            (name, outcome): counters.get(f"standard|{name}|{outcome}", (0, 0))
+            for name in self.standards.names for outcome in ("met", "missed")
+        }  # fmt: skip
+        yield from _both("tribo_standard_judged", "Occasions judged by a standard", ("standard", "outcome"), judged)
+
+    def _standards(self, counters: Counters, last: dict[str, list[str]]) -> Iterator[Metric]:
         info = _family(
             "tribo_standard_info", "What each standard says, always 1.", "standard", "says", "owner", "measures", "touchpoint", "team"
         )
@@ -211,7 +232,8 @@ class LedgerCollector(Collector):
         objective = _family("tribo_standard_objective_ratio", "The share that is promised.", "standard")
         target = _family("tribo_standard_target_seconds", "The target of a standard in hours, minutes or days.", "standard")
         occasions = _family("tribo_standard_occasions", "Occasions as they stand, those of imported history too.", "standard", "outcome")
-        judged = {}
+        last_judged = _family("tribo_standard_last_judged", "How many occasions were judged last: ten, or fewer at first.", "standard")
+        last_missed = _family("tribo_standard_last_missed", "Of the ten occasions judged last, how many were missed.", "standard")
         for name in self.standards.names:
             entry = self.standards.published(name)
             told = (entry.owner, entry.kind, entry.touchpoint, entry.team)
@@ -225,10 +247,9 @@ class LedgerCollector(Collector):
             for outcome in ("met", "missed", "as_told"):
                 numbers = counters.get(f"standard|{name}|{outcome}", (0, 0))
                 occasions.add_metric((name, outcome), numbers[0] - numbers[1])
-                if outcome != "as_told":
-                    judged[name, outcome] = numbers
-        yield from _both("tribo_standard_judged", "Occasions judged by a standard", ("standard", "outcome"), judged)
-        yield from (info, running, objective, target, occasions)
+            last_judged.add_metric((name,), len(last.get(name, ())))
+            last_missed.add_metric((name,), last.get(name, []).count("missed"))
+        yield from (info, running, objective, target, occasions, last_judged, last_missed)
 
 
 class _Wait:
