@@ -30,6 +30,7 @@ bench: .venv/stamp
 # what stands in deploy/ and is made from the demo's standards file
 deploy: .venv/stamp
 	$(BIN)/tribo rules --standards streams/tribo/run/demo_standards.yaml --out deploy/prometheus --alertmanager deploy/alertmanager/alertmanager.yml
+	$(BIN)/tribo dashboards --standards streams/tribo/run/demo_standards.yaml --out deploy/grafana/dashboards
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

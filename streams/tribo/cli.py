@@ -317,6 +317,19 @@ def rules(
         alertmanager.write_text(write_routing(standards, notify, watchdog, faster))
 
 
+@app.command()
+def dashboards(
+    out: Annotated[Path, typer.Option(help="the folder for the JSON files")],
+    standards: Annotated[Path | None, typer.Option(help="the standards file: its targets are the thresholds")] = None,
+    page: Annotated[str, typer.Option(help="where the page is, for links")] = "http://127.0.0.1:8321",
+) -> None:
+    """Write Grafana dashboards: customers today, promises, handoffs and waits, on call, pipeline."""
+    from tribo.show.dashboards import write_dashboards
+
+    for path in write_dashboards(standards, out, page.rstrip("/")):
+        sys.stdout.write(f"{path}\n")
+
+
 def _factors(text: str | None) -> tuple[float, ...] | None:
     if text is None:
         return None
