@@ -392,7 +392,7 @@ def _pipeline() -> list[Panel]:
               [Ask('max(scrape_samples_post_metric_relabeling{job="tribo"})', "series")], steps=((None, GREEN), (10_000, RED))),
         Panel("timeseries", "Memory", "Resident memory of the process.",
               [Ask('max by (instance) (process_resident_memory_bytes{job="tribo"})', "{{instance}}")], unit="bytes"),
-        Panel("timeseries", "Processor", "Share of one core.",
+        Panel("timeseries", "Processor", "What the process takes of one core.",
               [Ask('sum by (instance) (rate(process_cpu_seconds_total{job="tribo"}[$__rate_interval]))', "{{instance}}")], unit="percentunit"),
     ]  # fmt: skip
 

@@ -206,7 +206,7 @@ def _recorded(options: Options) -> tuple[list[dict[str, Any]], list[dict[str, An
         "team:tribo_queue_running:max": "max by (team) (tribo_team_queue_running)",
         "topic:tribo_complaints:increase6h": found("tribo_complaints", "topic", 6 * HOUR),
     }
-    week, back = options.span(WEEK), options.span(6 * HOUR)
+    week, back = options.span(WEEK), options.span(HOUR)
     usual = [_record(_usual(name), f"quantile_over_time(0.95, {name}[{week}] offset {back})") for name in now]
     quiet = "source:tribo_source_quiet:seconds"
     heard = "max by (source) (tribo_source_heard_timestamp_seconds)"
