@@ -128,7 +128,7 @@ QUICK = [
 LONG = [
     Case("TriboPromisesAtRiskAboveNormal", "fires", untold(f"20x{THREE_DAYS} 60x60"), "74h", 1),
     Case("TriboPromisesAtRiskAboveNormal", "quiet", untold(f"20x{THREE_DAYS} 35x60"), "74h", 0),
-    Case("TriboPromisesAtRiskAboveNormal", "missing", untold("30x60"), "2h", 1),  # no past yet: held against nothing
+    Case("TriboPromisesAtRiskAboveNormal", "missing", untold("30x60"), "50m", 1),  # no past yet: held against nothing
     Case("TriboPromisesAtRiskAboveNormal", "missing", {}, "74h", 0),
     Case("TriboPromisesAtRiskAboveNormal", "seldom", untold("0x3 1x3 2x3 0x400"), "2h", 0),
     Case("TriboPromisesBroken", "fires", some(*BROKEN, f"0+1x{THREE_DAYS} 433+9x60"), "74h", 1),
@@ -143,7 +143,7 @@ LONG = [
     Case("TriboPingPongsAboveNormal", "quiet", some(*TOSSED, f"0+1x{THREE_DAYS + 60}"), "74h", 0),
     Case("TriboPingPongsAboveNormal", "missing", {}, "74h", 0),
     Case("TriboPingPongsAboveNormal", "seldom", some(*TOSSED, seldom(3, 4)), "70h", 0),
-    Case("TriboComplaintsRising", "fires", some(*ABOUT, f"0+0.1x{THREE_DAYS} 44+1x60"), "80h", 1),
+    Case("TriboComplaintsRising", "fires", some(*ABOUT, f"0+0.1x{THREE_DAYS} 44+1x60"), "75h", 1),
     Case("TriboComplaintsRising", "quiet", some(*ABOUT, f"0+1x{THREE_DAYS + 60}"), "80h", 0),
     Case("TriboComplaintsRising", "missing", {}, "74h", 0),
     Case("TriboComplaintsRising", "seldom", some(*ABOUT, seldom(3, 18)), "70h", 0),  # 8 a day
