@@ -434,6 +434,11 @@ class Ledger:
         """Remember a setting's text as its latest version, such as `mapping:NAME`."""
         self._version_of(name, text)
 
+    def keep_text(self, name: str, text: str) -> None:
+        """Keep a setting's text over what stood, in a transaction of its own. Raises NoRoom, Unreachable and Outpaced."""
+        with self._transaction():
+            self.db.put("settings", [(name, text)])
+
     def _version_of(self, name: str, text: str) -> int:
         """The number of this text among the versions of a setting; a new text gets the next."""
         query = f"SELECT value FROM settings WHERE name = ?{self.db.for_update}"

@@ -171,6 +171,11 @@ class Reader:
         )
         return [dict(zip(names, row, strict=True)) for row in rows]
 
+    def setting(self, name: str) -> str | None:
+        """The text of a setting, or None."""
+        rows = self.db.rows("SELECT value FROM settings WHERE name = ?", (name,))
+        return str(rows[0][0]) if rows else None
+
     def standards(self) -> list[str]:
         """The texts of the standards file, each version that was in force, the last one last."""
         return self.texts("standards")

@@ -26,8 +26,9 @@ from tribo.run.clock import ReceiveClock
 from tribo.run.commit import COMMIT_BOUNDS, Committer
 from tribo.run.garbage import collect_seldom
 from tribo.run.ingest import Followed, follow, follow_stdin, ingest_application
+from tribo.run.notify import tell_of_risks
 from tribo.run.rejects import replay_route
-from tribo.run.settings import Settings, is_loopback
+from tribo.run.settings import Settings, addresses, is_loopback
 from tribo.run.sources import SHORTEST_TOKEN, Senders, of_environment, remember_mappings
 from tribo.show.page.access import Access
 from tribo_schemas.config import BadConfig
@@ -121,6 +122,8 @@ async def _serve(committer: Committer, settings: Settings, senders: Senders, rea
     committer.start()
     places = committer.ledger.places()
     tasks = [asyncio.ensure_future(follow(committer, Followed(entry), places)) for entry in settings.follow]
+    if settings.notify:
+        tasks.append(asyncio.ensure_future(tell_of_risks(committer, settings, runner.addresses[0][1])))
     if settings.stdin:
         threading.Thread(target=follow_stdin, args=(committer, loop), name="stdin", daemon=True).start()
     host, port = runner.addresses[0][:2]
@@ -159,6 +162,7 @@ def run_embedded(settings: Settings, ready: Callable[[str], None] | None = None,
         )
     for entry in settings.follow:
         Followed(entry)
+    addresses(settings.notify)
     collect_seldom()
     standards, text = standards_of(settings.standards)
     ledger = Ledger.open(settings.data, text)

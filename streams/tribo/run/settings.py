@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Self, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -99,6 +100,43 @@ class Proxy(BaseModel):
     """Who of the people may change something."""
 
 
+def _is_address(text: str) -> bool:
+    """Whether this is the whole address of something that can be called: http or https, a host, no name and password in it."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc and not parts.fragment
+
+
+def _called(text: str) -> str:
+    if not _is_address(text):
+        raise ValueError(f"write the whole address, such as https://chat.example.com/hooks/tribo; got {text!r}")
+    return text
+
+
+Address = Annotated[str, AfterValidator(_called)]
+
+
+class Notify(BaseModel):
+    """A chat tool's webhook that hears of promises at risk. Only these addresses are ever called, whatever events say."""
+
+    model_config = ConfigDict(extra="forbid")
+    url: Address | None = None
+    url_variable: Annotated[str, AfterValidator(_variable)] | None = None
+    """Instead, the environment variable that holds the address: that of most chat tools is a secret."""
+    owners: list[str] = []
+    """Only promises of which a standard with one of these owners speaks; empty: all."""
+    teams: list[str] = []
+    """Only promises on items that one of these teams holds; empty: all."""
+
+    @model_validator(mode="after")
+    def _one_address(self) -> Self:
+        if (self.url is None) == (self.url_variable is None):
+            raise ValueError("write either `url` or `url_variable`, the environment variable that holds the address")
+        return self
+
+
 class Page(BaseModel):
     """Who may look at the page, and who may change something there. The run's own token opens it, too."""
 
@@ -108,6 +146,8 @@ class Page(BaseModel):
     operators: Variables | None = None
     """… and of who may replay, fold anew and erase, too."""
     proxy: Proxy | None = None
+    url: Address | None = None
+    """Where people reach the page, for links in messages; default: the address that is listened on."""
 
 
 class Settings(BaseModel):
@@ -124,6 +164,8 @@ class Settings(BaseModel):
     sources: dict[SourceName, Source] = {}
     """Who sends to `POST /sources/NAME`, by NAME."""
     page: Page = Page()
+    notify: list[Notify] = []
+    """Who hears of promises at risk."""
     follow: list[Follow] = []
     stdin: bool = False
     raw_days: Annotated[int, Field(ge=0, le=3650)] = 30
@@ -168,6 +210,17 @@ def load(model: type[Told], path: Path | None, environment: Mapping[str, str] | 
 
 def _named(place: tuple[int | str, ...]) -> str:
     return f"{PREFIX}{str(place[0]).upper()}: " if place else ""
+
+
+def addresses(targets: Sequence[Notify], environment: Mapping[str, str] | None = None) -> list[tuple[Notify, str]]:
+    """Each webhook with its address. Raises BadConfig: a variable that isn't set, or holds no address."""
+    found = []
+    for target in targets:
+        url = target.url or (os.environ if environment is None else environment).get(target.url_variable or "", "")
+        if not _is_address(url):
+            raise BadConfig(f"notify: the environment variable {target.url_variable} must hold the whole address of the webhook: set it")
+        found.append((target, url))
+    return found
 
 
 def is_loopback(host: str) -> bool:
