@@ -28,6 +28,11 @@ def seldom(days: int, every: int = 36) -> str:
     return " ".join(f"{number}x{every - 1}" for number in range(days * 1440 // every))
 
 
+def in_tens(days: int) -> str:
+    """The same in steps of ten minutes."""
+    return " ".join(str(step * 10 // 36) for step in range(days * 144))
+
+
 def some(metric: str, labels: str, text: str) -> dict[str, str]:
     """A counter and its counterpart of what was withdrawn, which stays at 0."""
     return {f"{metric}_total{{{labels}}}": text, f"{metric}_withdrawn_total{{{labels}}}": "0x9000"}
@@ -54,21 +59,6 @@ QUICK = [
     Case("TriboStandardBurnsFast", "missing", {}, "65m", 0),
     Case("TriboStandardBurnsFast", "seldom", judged("0x1440", seldom(1)), "360m", 0),  # ten occasions say nothing about a rate
     Case("TriboStandardBurnsFast", "quiet", judged("0+1x120", "0+9x50 450x70"), "95m", 0),  # over since 45 minutes
-    Case("TriboStandardBurnsSlowly", "fires", judged("0+4x1600", "0+1x1600"), "1500m", 1),
-    Case("TriboStandardBurnsSlowly", "quiet", judged("0+97x1600", "0+3x1600"), "1500m", 0),
-    Case("TriboStandardBurnsSlowly", "missing", {}, "1500m", 0),
-    Case("TriboStandardBurnsSlowly", "seldom", judged("0x1600", seldom(1)), "1500m", 1),
-    Case("TriboStandardMissedLately", "fires", judged("0x1440", "0x600 1x60 2x60 3x60 4x600")
-         | {'tribo_standard_last_missed{standard="delivery-on-time"}': "0x600 1x60 2x60 3x60 4x600"}, "790m", 1),
-    Case("TriboStandardMissedLately", "quiet", judged("0x1440", "0x600 1x60 2x60 3x600")
-         | {'tribo_standard_last_missed{standard="delivery-on-time"}': "0x600 1x60 2x60 3x600"}, "790m", 0),
-    Case("TriboStandardMissedLately", "quiet", judged("0x4000", "0x100 4x4000")
-         | {'tribo_standard_last_missed{standard="delivery-on-time"}': "0x100 4x4000"}, "1700m", 0),  # more than a day ago
-    Case("TriboStandardMissedLately", "quiet", judged("0+3x1440", "0+1x1440")
-         | {'tribo_standard_last_missed{standard="delivery-on-time"}': "4x1440"}, "790m", 0),  # so many that rates speak
-    Case("TriboStandardMissedLately", "missing", judged("0x1440", "0x1440"), "790m", 0),
-    Case("TriboStandardMissedLately", "seldom", judged("0x1440", seldom(1))
-         | {'tribo_standard_last_missed{standard="delivery-on-time"}': "0x143 4x36 5x36 6x1000"}, "200m", 1),
     Case("TriboPromisesAtRiskUntold", "fires", untold("0x5 2x100"), "15m", 1),
     Case("TriboPromisesAtRiskUntold", "quiet", untold("0x100"), "15m", 0),  # 900 that were told
     Case("TriboPromisesAtRiskUntold", "quiet", untold("0x5 2x3 0x100"), "15m", 0),  # told within minutes
@@ -125,7 +115,18 @@ QUICK = [
     Case("TriboQueueGrowing", "seldom", {QUEUE: "0x20 1x5 0x20 2x5 0x20 1x60"}, "75m", 0),
 ]  # fmt: skip
 
+LATELY = 'tribo_standard_last_missed{standard="delivery-on-time"}'
 LONG = [
+    Case("TriboStandardBurnsSlowly", "fires", judged("0+40x160", "0+10x160"), "25h", 1),
+    Case("TriboStandardBurnsSlowly", "quiet", judged("0+97x160", "0+3x160"), "25h", 0),
+    Case("TriboStandardBurnsSlowly", "missing", {}, "25h", 0),
+    Case("TriboStandardBurnsSlowly", "seldom", judged("0x160", in_tens(1)), "23h", 1),
+    Case("TriboStandardMissedLately", "fires", judged("0x144", "0x60 1x6 2x6 3x6 4x60") | {LATELY: "0x60 1x6 2x6 3x6 4x60"}, "14h", 1),
+    Case("TriboStandardMissedLately", "quiet", judged("0x144", "0x60 1x6 2x6 3x60") | {LATELY: "0x60 1x6 2x6 3x60"}, "14h", 0),
+    Case("TriboStandardMissedLately", "quiet", judged("0x400", "0x10 4x400") | {LATELY: "0x10 4x400"}, "28h", 0),  # more than a day ago
+    Case("TriboStandardMissedLately", "quiet", judged("0+30x144", "0+10x144") | {LATELY: "4x144"}, "14h", 0),  # so many that rates speak
+    Case("TriboStandardMissedLately", "missing", judged("0x144", "0x144"), "14h", 0),
+    Case("TriboStandardMissedLately", "seldom", judged("0x144", in_tens(1)) | {LATELY: "0x14 4x3 5x3 6x100"}, "4h", 1),
     Case("TriboPromisesAtRiskAboveNormal", "fires", untold(f"20x{THREE_DAYS} 60x60"), "74h", 1),
     Case("TriboPromisesAtRiskAboveNormal", "quiet", untold(f"20x{THREE_DAYS} 35x60"), "74h", 0),
     Case("TriboPromisesAtRiskAboveNormal", "missing", untold("30x60"), "50m", 1),  # no past yet: held against nothing
