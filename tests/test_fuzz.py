@@ -132,3 +132,20 @@ def test_bytes_that_are_no_request_end_nothing() -> None:
             await server.close()
 
     asyncio.run(story())
+
+
+def test_what_was_once_found_stays_mended() -> None:
+    """Headers that are no UTF-8, and a key that stands twice inside a CloudEvent."""
+    inner = '{"touchpoint": "service", "fact": "opened", "item": "case:1", "item": "case:2"}'
+    for body in (
+        fuzz.Body("/events", b"{}", [("ce-specversion", "1.0"), ("ce-id", "e1"), ("ce-source", "crm"), ("ce-time", "\udcff")]),
+        fuzz.Body("/events", inner.encode(), [("ce-specversion", "1.0"), ("ce-id", "e1"), ("ce-source", "crm"), ("ce-time", "2026-03-02T09:00:00Z")]),
+        fuzz.Body("/events", f'{{"specversion": "1.0", "id": "e1", "source": "crm", "time": "2026-03-02T09:00:00Z", "data": {inner}}}'.encode(), []),
+        fuzz.Body("/events", b"{}", [("Authorization", "Bearer \udcff")]),
+    ):
+
+        async def answered(body: fuzz.Body = body) -> tuple[int, dict[str, Any]]:
+            return await fuzz.Site(fuzz.Counting()).answer(body)
+
+        status, said = asyncio.run(answered())
+        assert (status, said["taken"]) == (400, 0), said

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from tribo.wire.mapping import Unmapped, decode_record
 from tribo.wire.rejects import Reject, reject
 from tribo_schemas.event import BadEvent, Event, decode_event
 
@@ -83,11 +84,8 @@ def event_in(raw: bytes) -> Event:
     if raw.count(b"{") + raw.count(b"[") > DEEPEST and _depth(raw) > DEEPEST:
         raise BadEvent("", f"is nested more than {DEEPEST} deep")
     if b'"specversion"' in raw:
-        try:
-            envelope = _any.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise BadEvent("", f"not JSON: {error}") from None
-        if isinstance(envelope, dict) and "specversion" in envelope and "fact" not in envelope:
+        envelope = _object(raw)
+        if "specversion" in envelope and "fact" not in envelope:
             return _of_envelope(envelope)
     return decode_event(raw)
 
@@ -96,13 +94,20 @@ def event_of_headers(raw: bytes, headers: Mapping[str, str]) -> Event:
     """One event in a binary CloudEvent: the body is `data`, the headers `ce-…` are the envelope. Raises BadEvent."""
     if len(raw) > MOST_EVENT_BYTES:
         raise BadEvent("", f"is longer than {MOST_EVENT_BYTES} bytes")
-    if _depth(raw) > DEEPEST:
-        raise BadEvent("", f"is nested more than {DEEPEST} deep")
+    for name in (*ENVELOPE, "specversion"):
+        try:
+            headers.get("ce-" + name, "").encode()
+        except UnicodeEncodeError:
+            raise BadEvent(name, "is no UTF-8") from None
+    said = {name: headers["ce-" + name] for name in (*ENVELOPE, "specversion") if "ce-" + name in headers}
+    return _of_envelope({"data": _object(raw)} | said)
+
+
+def _object(raw: bytes) -> dict[str, Any]:
     try:
-        data = _any.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadEvent("", f"not JSON: {error}") from None
-    return _of_envelope({"data": data} | {name: headers["ce-" + name] for name in (*ENVELOPE, "specversion") if "ce-" + name in headers})
+        return decode_record(raw)
+    except Unmapped as error:
+        raise BadEvent("", str(error)) from None
 
 
 def _of_envelope(envelope: dict[str, Any]) -> Event:
