@@ -113,7 +113,7 @@ def test_events_and_rows_of_the_cases_fit() -> None:
         rows, found, _ = measure_events([event_of(event) for event in said], standards, None)
         for row in rows:
             assert wrong_in(journeys, json.loads(json.dumps(row.row()))) == []
-            assert set(row.row()) == set(SCHEMAS["journey"]["properties"])
+            assert set(row.row()) == set(SCHEMAS["journey"]["required"])
         for finding in found:
             assert wrong_in(findings, json.loads(json.dumps(finding.row()))) == []
             assert set(finding.row()) <= set(SCHEMAS["finding"]["properties"])

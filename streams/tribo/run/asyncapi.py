@@ -15,7 +15,7 @@ def _message(name: str, title: str, summary: str, payload: Schema, content_type:
 
 def asyncapi() -> Schema:
     """The AsyncAPI 3.0 document of the HTTP and Kafka surfaces."""
-    event, finding, journey, reject = ({"$ref": f"./{name}.schema.json"} for name in ("event", "finding", "journey", "reject"))
+    event, finding, journey = ({"$ref": f"./{name}.schema.json"} for name in ("event", "finding", "journey"))
     limits = (
         f"At most {MOST_BODY_BYTES >> 20} MiB a body, {MOST_EVENT_BYTES >> 20} MiB an event, nested {DEEPEST} deep; "
         "gzip and deflate are taken."
@@ -102,8 +102,19 @@ def asyncapi() -> Schema:
             "messages": {"journey": _message("journey", "Journey", "A journey's row.", journey, bindings=by_id)},
         },
         "tribo.rejects": kafka | {
-            "address": "tribo.rejects", "title": "Rejects", "description": "Records that are no events.",
-            "messages": {"reject": _message("reject", "Reject", "A record that was refused, and why.", reject)},
+            "address": "tribo.rejects", "title": "Rejects", "description": "Records that are no events, as they came; why, in headers.",
+            "messages": {"reject": _message(
+                "reject", "Reject", "A record as it came.", {}, "application/octet-stream",
+                headers={
+                    "type": "object",
+                    "properties": {
+                        "__connect.errors.exception.message": {"type": "string", "description": "Why, beginning with the field."},
+                        "__connect.errors.stage": {"type": "string", "description": "Which step refused it, in Kafka Connect's words."},
+                        "__connect.errors.topic": {"type": "string", "description": "The topic that it came from; absent over HTTP."},
+                        "__connect.errors.partition": {"type": "string"}, "__connect.errors.offset": {"type": "string"},
+                    },
+                },
+            )},
         },
     }  # fmt: skip
 

@@ -237,7 +237,11 @@ def journey_schema() -> Schema:
     properties["waiting"] = {"type": "array", "items": {"enum": list(CLOCKS)}}
     for name, fields in properties.items():
         fields["description"] = JOURNEY[name]
-    return _whole("journey", "Journey", "A customer's items that belong together, from first to last.", properties, list(properties))
+    return _whole(
+        "journey", "Journey", "A customer's items that belong together, from first to last.",
+        properties | {"revision": {"type": "integer", "minimum": 0, "description": "On the topic: of one journey the highest holds."}},
+        list(properties),
+    )  # fmt: skip
 
 
 def reject_schema() -> Schema:

@@ -306,7 +306,7 @@ class WireWorker:
     def _refuse(self, work: _Round, reading: Reading, record: ConsumerRecord, reason: str, kind: str) -> None:
         value = record.value or b""
         refused = reject(f"{record.topic}/{record.partition}", record.offset, reason, value)
-        refused.mapping = reading.mapping.name if reading.mapping is not None else ""
+        refused.through = reading.mapping.name if reading.mapping is not None else ""
         work.rejects.append((reading.source if reading.source is not None else source_of(value), refused))
         said = {
             "topic": record.topic, "partition": str(record.partition), "offset": str(record.offset), "connector.name": self._group,
