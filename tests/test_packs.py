@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import random
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,9 @@ from tribo.run.measure import measure_events
 from tribo.wire.catalogue import facts_of, table
 from tribo.wire.examples import check_examples
 from tribo.wire.mapping import Mapping, packaged
+from tribo.wire.readers import Record
 from tribo.wire.rejects import Reject
-from tribo_schemas.event import Event, instant
+from tribo_schemas.event import Event, canonical, decode_event, instant
 
 DOCS = Path(__file__).parents[1] / "docs" / "sources"
 
@@ -63,6 +67,34 @@ def test_what_comes_twice_has_the_same_ids(name: str) -> None:
     once = [event.id for raw in raws for event in mapping.map_record(raw)]
     assert once == [event.id for raw in raws for event in mapping.map_record(raw)]
     assert len(set(once)) == len({event.id for raw in [dict(raw) for raw in raws] for event in mapping.map_record(raw)})
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(leaf for key, part in inner for leaf in leaves(part, (*path, key)))]
+
+
+ODD = (
+    None, True, 0, -1, 2**63, 1.5, 1e300, "", " ", "x", "\x00", "?", "a" * 1001, "2026-13-45", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00",
+    [], {}, [[]], [{}], {"id": {}}, [None] * 1001, "{", "\ud800", "1e999", "nan", "-0",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", packaged())
+def test_a_record_with_anything_odd_in_it_is_mapped_or_refused_with_a_reason(name: str) -> None:
+    mapping = loaded(name)
+    chance = random.Random(name)
+    raws = [raw for example in mapping.examples for raw in example.raw]
+    for _ in range(400):
+        raw = json.loads(json.dumps(chance.choice(raws)))
+        for _ in range(chance.choice((1, 1, 2))):
+            *steps, last = chance.choice(leaves(raw)[1:])
+            here = raw
+            for step in steps:
+                here = here[step]
+            here[last] = deepcopy(chance.choice(ODD))
+        for made in mapping.events([Record("in", 1, json.dumps(raw, ensure_ascii=False).encode("utf-8", "surrogatepass"))]):
+            assert isinstance(made, Reject) or canonical(decode_event(json.dumps(canonical(made)))) == canonical(made)
 
 
 def measured(name: str, until: str) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:

@@ -158,6 +158,8 @@ def test_a_bad_record_is_rejected_with_the_field_and_kept(tmp_path: Path, record
         (b'{"a": NaN}', "not JSON"),
         (b'{"a": 1, "a": 2}', "a: is written twice"),
         (b'{"a": {"b": 1, "b": 2}}', "b: is written twice"),
+        (b'{"a"          : 1, "a":2}', "a: is written twice"),
+        (b'{"a": 1, "\\u0061": 2, "b": "\\":"}', "a: is written twice"),
         (b"\xff\xfe{}", "not"),
         (b'{"a": "\xff"}', "not"),
         (b'{"a":' * 40 + b"1" + b"}" * 40, "nested too deeply"),

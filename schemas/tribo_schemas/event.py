@@ -121,6 +121,10 @@ def finished(event: WrittenEvent) -> Event:
             event.due = instant(event.due)  # type: ignore[assignment]
         except ValueError as error:
             raise BadEvent("due", str(error)) from None
+    return _checked(event)
+
+
+def _checked(event: Event) -> Event:
     if not 0 < event.item.find(":") < len(event.item) - 1:
         raise BadEvent("item", "write `kind:id`, such as order:1001")
     if event.about is not None:
@@ -194,6 +198,14 @@ def event_of(mapping: Mapping[str, Any]) -> Event:
         _check_nul(key, value)
     try:
         return finished(msgspec.convert(dict(mapping), WrittenEvent))
+    except msgspec.ValidationError as error:
+        raise _bad(error) from None
+
+
+def event_at(fields: dict[str, Any]) -> Event:
+    """One event from its fields: instants as UTC milliseconds between the years 1 and 9999, texts without NUL. Raises BadEvent."""
+    try:
+        return _checked(msgspec.convert(fields, Event))
     except msgspec.ValidationError as error:
         raise _bad(error) from None
 

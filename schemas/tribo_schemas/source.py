@@ -118,6 +118,13 @@ def as_text(value: object) -> str:
     raise ValueError("write a text, a number, true or false")
 
 
+def _word(value: object) -> str:
+    text = as_text(value)
+    if "\x00" in text:
+        raise ValueError("write a text without the NUL character")
+    return text
+
+
 def _a_list(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
@@ -183,10 +190,10 @@ def _one_or_more(schema: dict[str, Any], least: int = 0) -> WithJsonSchema:
 SCALAR = {"type": ["string", "number", "boolean"]}
 TEMPLATE = SCALAR | {"minLength": 1, "maxLength": 1000, "pattern": "^[^{}]*([{][^{}]+[}][^{}]*)*$"}
 PATH = {"type": "string", "minLength": 1, "maxLength": 300}
-Word = Annotated[str, BeforeValidator(as_text), WithJsonSchema(SCALAR)]
+Word = Annotated[str, BeforeValidator(_word), WithJsonSchema(SCALAR)]
 Words = Annotated[list[Word], BeforeValidator(_a_list), Field(min_length=1), _one_or_more(SCALAR, 1)]
 Template = Annotated[
-    str, Field(min_length=1, max_length=1000), BeforeValidator(as_text), AfterValidator(_templated), WithJsonSchema(TEMPLATE)
+    str, Field(min_length=1, max_length=1000), BeforeValidator(_word), AfterValidator(_templated), WithJsonSchema(TEMPLATE)
 ]
 Templates = Annotated[list[Template], BeforeValidator(_a_list), _one_or_more(TEMPLATE)]
 Path = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_path)]
@@ -294,7 +301,7 @@ class Found(Strict):
 
 def _one_text(value: object) -> object:
     """A number or a truth is a text, too: `scale: 5`."""
-    return value if isinstance(value, str | dict | list | BaseModel) else as_text(value)
+    return value if isinstance(value, str | dict | list | BaseModel) else _word(value)
 
 
 def _shape(value: object) -> str:

@@ -23,7 +23,7 @@ from tribo.wire.paths import ITSELF, MOST_DEPTH, Instant, Outer, Paths, Row, Tak
 from tribo.wire.readers import Record, read
 from tribo.wire.rejects import Reject, reject
 from tribo_schemas.config import BadConfig, Document
-from tribo_schemas.event import BadEvent, Event, event_of, stamp
+from tribo_schemas.event import BadEvent, Event, event_at, stamp
 from tribo_schemas.source import (
     Change,
     Example,
@@ -75,6 +75,10 @@ class Mapping:
         self._unpacked = steps_of(file.unpack) if file.unpack is not None else None
         self._rules = [_Compiled(paths, file, number) for number in range(len(file.rules))]
         self._changes = [_Happened(paths, rule.on) for rule in file.rules] if file.kind == "update_log" else []
+        self._switch: Take | None = None
+        self._by_word: dict[str, list[_Compiled]] = {}
+        self._others: list[_Compiled] = []
+        self._switches()
         self._itself = any(path == ITSELF for text in _templates(file) for _, path in placeholders(text)) or (
             file.kind == "records" and file.id is None
         )
@@ -325,7 +329,7 @@ class Mapping:
         wide = self.file.kind == "wide_table"
         if wide:
             self._named(self._item, row, "item")
-        for rule in self._rules:
+        for rule in self._chosen(row):
             for at in rule.rows(row):
                 if not rule.fits(at):
                     continue
@@ -347,6 +351,32 @@ class Mapping:
         if not fits and self.file.kind == "records" and self.file.unmatched == "reject":
             raise Unmapped("no rule fits; add one, or write `unmatched: skip`", ("rules",))
         return made
+
+    def _chosen(self, row: Row) -> list[_Compiled]:
+        """The rules that may fit, by what stands where most of them look."""
+        if self._switch is None:
+            return self._rules
+        try:
+            return self._by_word.get(self._switch(row) or "", self._others)
+        except Unmapped:
+            return self._rules
+
+    def _switches(self) -> None:
+        """Sort the rules by the words that they ask for at one path, if there is one that several of them look at."""
+        asked: dict[str, list[tuple[int, list[str]]]] = {}
+        for number, rule in enumerate(self.file.rules):
+            for path, words in rule.conditions()[0].items() if len(rule.conditions()) == 1 else ():
+                if isinstance(words, list) and not path.startswith("each."):
+                    asked.setdefault(path, []).append((number, words))
+        if not asked:
+            return
+        path, found = max(asked.items(), key=lambda entry: len(entry[1]))
+        asking = {number for number, _ in found}
+        self._switch = self._paths.text(path)
+        self._others = [rule for number, rule in enumerate(self._rules) if number not in asking]
+        for word in {word for _, words in found for word in words}:
+            fitting = {number for number, words in found if word in words}
+            self._by_word[word] = [rule for number, rule in enumerate(self._rules) if number in fitting or number not in asking]
 
     @staticmethod
     def _named(take: Take, row: Row, field: str) -> str:
@@ -580,7 +610,7 @@ class _Compiled:
 
     def event(self, row: Row, item: Take, occasion: str, fact: str, instant: int, sequence: int | None) -> Event:
         """The event. Raises Unmapped."""
-        fields: dict[str, Any] = {"source": self._source, "time": stamp(instant), "fact": fact, "id": occasion}
+        fields: dict[str, Any] = {"source": self._source, "time": instant, "fact": fact, "id": occasion}
         if sequence is not None:
             fields["sequence"] = sequence
         field = "item"
@@ -601,10 +631,10 @@ class _Compiled:
             field = "due"
             due = self._due(row) if self._due is not None else None
             if due is not None:
-                fields["due"] = stamp(due)
+                fields["due"] = due
             if self.used is not None:
                 self.used.update(list(fields))
-            return event_of(fields)
+            return event_at(fields)
         except BadEvent as error:
             raise Unmapped(str(error), self.place(error.field)) from None
         except Unmapped as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -412,8 +413,13 @@ def decode(raw: bytes) -> Any:
         return found
 
     try:
-        msgspec.json.decode(raw)
-        value = json.loads(raw, object_pairs_hook=unique)
+        value = msgspec.json.decode(raw)
+        keys, deepest = _size(value, 0)
+        if deepest > MOST_DEPTH:
+            raise Unmapped("nested too deeply")
+        if keys != raw.count(b'":') or _SPACED.search(raw) is not None:  # a key written twice, or the count can't tell
+            value = json.loads(raw, object_pairs_hook=unique)
+        return value
     except UnicodeDecodeError as error:
         raise Unmapped(f"not UTF-8: {error.reason}") from None
     except (msgspec.DecodeError, json.JSONDecodeError) as error:
@@ -424,12 +430,22 @@ def decode(raw: bytes) -> Any:
         if isinstance(error, Unmapped):
             raise
         raise Unmapped(f"not JSON: {error}") from None
-    if depth(value) > MOST_DEPTH:
-        raise Unmapped("nested too deeply")
-    return value
 
 
-def depth(value: Any) -> int:
-    """How deep lists and objects nest in a JSON value."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
-    return 0 if inner is None else 1 + max((depth(each) for each in inner), default=0)
+_SPACED = re.compile(rb'"[ \t\r\n]+:')
+"""A key that does not stand close to its colon."""
+
+
+def _size(value: Any, deep: int) -> tuple[int, int]:
+    """How many keys there are in a JSON value, and how deep it nests (from `deep` on; looked at no further than can be taken)."""
+    if deep > MOST_DEPTH:
+        return 0, deep
+    if not isinstance(value, dict | list):
+        return 0, deep
+    keys, deepest = (len(value), deep + 1) if isinstance(value, dict) else (0, deep + 1)
+    for each in value.values() if isinstance(value, dict) else value:
+        if isinstance(each, dict | list):
+            more, reached = _size(each, deep + 1)
+            keys += more
+            deepest = max(deepest, reached)
+    return keys, deepest
