@@ -127,6 +127,8 @@ def finished(event: WrittenEvent) -> Event:
 def _checked(event: Event) -> Event:
     if not 0 < event.item.find(":") < len(event.item) - 1:
         raise BadEvent("item", "write `kind:id`, such as order:1001")
+    if event.about == ():
+        event.about = None  # about nothing, as if it said nothing
     if event.about is not None:
         for other in event.about:
             if not 0 < other.find(":") < len(other) - 1:

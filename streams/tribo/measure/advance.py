@@ -168,7 +168,7 @@ def _placeable(history: History, new: dict[str, Event], event: Event) -> bool:
         return False
     if event.about:
         journeys = {history.items[other].journey for other in event.about if other in history.items}
-        if len(event.about) != 1 or len(journeys) != 1:
+        if len(event.about) != 1 or len(journeys) != 1 or "" in journeys:
             return False
         return bool(event.synthetic) <= history.journeys[journeys.pop()].synthetic
     if event.touchpoint == "purchase":
@@ -189,13 +189,13 @@ def _step(run: Fold, whole: bool) -> Step:
     if history.unknown and not frontier.complete:
         for item in items.values():
             for promise in item.promises.values():
-                if promise.unknown and not frontier.unheard(promise.breaks_at, promise.source):
+                if promise.unknown and not frontier.nobody_can_say(promise):
                     promises.no_longer_unknown(run, item, promise)
     _restand(run)
     rows: list[JourneyRow] = []
     deadlines: dict[str, int] = {}
     for journey in history.journeys.values():
-        if whole or journey.id in run.touched or (journey.next_change is not None and journey.next_change < frontier.now):
+        if whole or journey.id in run.touched or (journey.next_change is not None and journey.next_change <= frontier.now):
             row, journey.next_change = row_of(journey, frontier.now)
             rows.append(row)
             now = band(journey.friction) if row.status == "open" and not journey.synthetic else None

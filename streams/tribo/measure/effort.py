@@ -262,16 +262,20 @@ def contacted(fold: Fold, item: Item, event: Event) -> None:
 
 
 def _repeat_contact(fold: Fold, item: Item) -> None:
+    journey = fold.journeys[item.journey]
     earlier: Item | None = None
-    for name in fold.journeys[item.journey].items:
+    recent = []
+    for name in journey.recent:
         other = fold.items[name]
+        if other.done and fold.at - other.done_at > REPEAT_WITHIN:
+            continue  # no contact will be a repeat of it any more, unless it is reopened
+        recent.append(name)
         if (
-            other is not item and other.touchpoint == "service" and other.started
-            and (not other.done or fold.at - other.done_at <= REPEAT_WITHIN)
-            and not (other.topic_heard and item.topic_heard and other.topic != item.topic)
+            other is not item and other.started and not (other.topic_heard and item.topic_heard and other.topic != item.topic)
             and (earlier is None or other.started_at >= earlier.started_at)
         ):  # fmt: skip
             earlier = other
+    journey.recent = recent
     if earlier is not None:
         fold.add(item, "repeat_contacts")
         fold.find("repeat_contact", item, fold.reference, (earlier.start_event, fold.reference))

@@ -43,12 +43,14 @@ PAUSED_BY_CUSTOMER = frozenset(("resolution", "total_resolution"))
 
 class Frontier(msgspec.Struct, frozen=True):
     """How far time has come. `now` in UTC milliseconds; `heard` how far each source was heard (its watermark); `silent` since when
-    a source is silent, for those that are. `complete`: all input is known, so every source counts as heard up to `now`."""
+    a source is silent, for those that are. `complete`: all input is known, so every source counts as heard up to `now`.
+    `brings`: by promise, the sources that may bring its evidence beside the one that made it; it waits on all of them."""
 
     now: int
     heard: dict[str, int] = {}
     silent: dict[str, int] = {}
     complete: bool = False
+    brings: dict[str, tuple[str, ...]] = {}
 
     def decided(self, at: int, waits_on: str) -> bool:
         """Whether what was due at `at` can be judged: it is past, and the source it waits on was heard beyond it or is long silent."""
@@ -62,6 +64,11 @@ class Frontier(msgspec.Struct, frozen=True):
     def unheard(self, at: int, waits_on: str) -> bool:
         """Whether what was due at `at` is past, but its source is silent and wasn't heard that far."""
         return self.now > at and not self.complete and waits_on in self.silent and self.heard.get(waits_on, at) <= at
+
+    def nobody_can_say(self, promise: Promise) -> bool:
+        """Whether an open promise's due is past, but a source that could bring its evidence is silent and wasn't heard that far."""
+        at = promise.breaks_at
+        return self.unheard(at, promise.source) or any(self.unheard(at, other) for other in self.brings.get(promise.id, ()))
 
 
 OnFact = Callable[["Fold", Item, Event], None]
@@ -220,6 +227,7 @@ class Fold:
                 if item.touchpoint == "service":
                     journey.service += 1
                     journey.service_undone += 1
+                    journey.recent.append(name)
                 if item.touchpoint in EXPECTS:
                     self.set_timer(event.time + EXPECTATION_WITHIN, EXPECTATION, item, "", event.source)
         return item
@@ -334,6 +342,8 @@ class Fold:
             journey.service_undone += change
             if done:
                 journey.service_done_at = self.at
+            elif item.id not in journey.recent:
+                journey.recent.append(item.id)
 
     def step(self, item: Item, steps: int) -> None:
         """The item's steps are now so many; the journey's are the most of any of its items."""
@@ -492,9 +502,11 @@ class Fold:
             self.count(item, key, number)
             self.count(item, total, number * customer)
             if clock == "queue":
-                team = known(item.team, self.standards.teams)
-                self.count(item, f"queue|{team}|{key.rsplit('|', 1)[1]}", number)
+                team, limit = known(item.team, self.standards.teams), key.rsplit("|", 1)[1]
+                self.count(item, f"queue|{team}|{limit}", number)
                 self.count(item, f"queue_ms|{team}", number * customer)
+                ended = self.event.fact if self.event is not None and self.event.fact in ("answered", "abandoned") else "ended"
+                self.count(item, f"queued|{ended}|{item.touchpoint}|{limit}", number)
 
     def miss(self, item: Item, clock: str, entry: Entry, began: str, start: int, due: int) -> None:
         """A target was missed at `due`, found there, or by the event after it: a slow source's, or the first to resolve the item."""

@@ -62,7 +62,7 @@ def _hold(fold: Fold, item: Item, team: str | None, owner: str | None, is_bot: b
     if owner is not None:
         item.last_owner = owner
     if not item.first_resolved:
-        if owner is not None and team not in item.owned:
+        if (owner is not None or is_bot) and team not in item.owned:
             item.owned += (team,)
         if owner is None and not is_bot:
             if team not in item.queues:

@@ -192,6 +192,8 @@ class Journey(msgspec.Struct, gc=False, array_like=True):
     service_troubles: int = 0
     """Handoffs, reopenings and repeat contacts of service items."""
     service_done_at: int = 0
+    recent: list[str] = []
+    """Service items of which a new contact may be a repeat: not done, or not long ago."""
     handoffs: int = 0
     team_handoffs: int = 0
     ping_pongs: int = 0

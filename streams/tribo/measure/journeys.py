@@ -96,29 +96,35 @@ def effective(events: Iterable[Event]) -> list[Event]:
 
 
 def taken_back(retractions: Sequence[Event]) -> set[tuple[str, str]]:
-    """The (source, id) of everything that standing retractions take back, given all retractions in order."""
+    """The (source, id) of everything that standing retractions take back, given all retractions in any order.
+
+    Each retraction names one event, so what they say of each other is chains that end, or run into a ring. From the ends inwards
+    every one is decided; of a ring that nothing decides the latest stands.
+    """
     by_name = {(event.source, event.id): event for event in retractions}
     target = {name: (event.source, event.retracts or "") for name, event in by_name.items()}
-    retractors: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
+    undecided: dict[tuple[str, str], int] = defaultdict(int)  # retractions of it that may still stand
     for name, other in target.items():
         if name != other and other in by_name:
-            retractors[other].add(name)
+            undecided[other] += 1
     stands: dict[tuple[str, str], bool] = {}
-    undecided = list(by_name)
-    while undecided:
-        left = []
-        for name in undecided:
-            votes = [stands.get(other) for other in retractors[name]]
-            if True in votes:
-                stands[name] = False
-            elif None not in votes:
-                stands[name] = True
-            else:
-                left.append(name)
-        if len(left) == len(undecided):
-            stands[max(left, key=lambda name: order_key(by_name[name]))] = True
-            left = [name for name in left if name not in stands]
-        undecided = left
+
+    def decide(name: tuple[str, str], standing: bool) -> None:
+        while name in by_name and name not in stands:
+            stands[name] = standing
+            other = target[name]
+            if other == name:
+                return
+            undecided[other] -= 1
+            if not standing and undecided[other]:
+                return
+            name, standing = other, not standing
+
+    for name in by_name:
+        if not undecided[name]:
+            decide(name, True)
+    for name in sorted(by_name, key=lambda name: order_key(by_name[name]), reverse=True):
+        decide(name, True)
     return {target[name] for name, standing in stands.items() if standing and target[name] != name}
 
 

@@ -112,7 +112,7 @@ def _remember(fold: Fold, item: Item, what: str, event: Event) -> None:
     """A word about a promise that nobody has made yet."""
     assert event.promise is not None
     word = Word(fold.at, what, event.promise, event.due, fold.reference, event.topic, event.channel, item.team, item.owner)
-    item.early_words += (word,)
+    item.early_words = (*(other for other in item.early_words if fold.at - other.at <= WORDS_BEFORE), word)
 
 
 def _said_before(fold: Fold, item: Item, promise: Promise, word: Word) -> None:
@@ -162,6 +162,10 @@ def due_timer(fold: Fold, item: Item, timer: Timer) -> None:
     """A promise's due has passed."""
     promise = item.promises[timer.key]
     if promise.state == OPEN and promise.breaks_at == timer.at:
+        for other in fold.frontier.brings.get(promise.id, ()):
+            if not fold.frontier.decided(timer.at, other):
+                fold.set_timer(timer.at, DUE, item, promise.id, other)
+                return
         _break(fold, item, promise, timer.at)
 
 
@@ -189,7 +193,7 @@ def _break(fold: Fold, item: Item, promise: Promise, at: int) -> None:
     _calm(fold, item, promise)
     fold.decide(item, promise, BROKEN)
     promise.team = item.team
-    silent = fold.frontier.unheard(promise.breaks_at, promise.source) or None
+    silent = fold.frontier.nobody_can_say(promise) or None
     promise.source_silent = bool(silent)
     now, event = fold.at, fold.event
     fold.at, fold.event = at, None
@@ -262,7 +266,7 @@ def look_if_unknown(fold: Fold, item: Item, timer: Timer) -> None:
     promise = item.promises[timer.key]
     if promise.state != OPEN or promise.breaks_at != timer.at or promise.unknown:
         return
-    if fold.frontier.unheard(promise.breaks_at, promise.source):
+    if fold.frontier.nobody_can_say(promise):
         fold.touch(item)
         _calm(fold, item, promise)
         promise.unknown = True

@@ -54,10 +54,13 @@ class Heard:
     """How far each source has been heard."""
 
     def __init__(
-        self, watermarks: Mapping[str, tuple[int | None, int | None]], now: int, silent_after: int = SILENT_AFTER
-    ) -> None:
+        self, watermarks: Mapping[str, tuple[int | None, int | None]], now: int, silent_after: int = SILENT_AFTER,
+        brings: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:  # fmt: skip
         """`watermarks`: by source (watermark, last heard), as the ledger knows them. We can read since `now`; a source is
-        silent after `silent_after` milliseconds without a word."""
+        silent after `silent_after` milliseconds without a word. `brings`: by promise, who may bring its evidence."""
+        self._brings = dict(brings or {})
+        self._expected = {source for sources in self._brings.values() for source in sources}
         self._silent_after = silent_after
         self._since = now
         self.watermark = {name: mark for name, (mark, _) in watermarks.items() if mark is not None}
@@ -80,8 +83,8 @@ class Heard:
     def frontier(self, now: int) -> Frontier:
         """How far time has come, with the sources that are silent."""
         silent = {}
-        for name, heard in self.heard_at.items():
-            since = max(heard, self._since) + self._silent_after
+        for name in self.heard_at.keys() | self._expected:  # who is expected to bring evidence and never said a word is silent, too
+            since = max(self.heard_at.get(name, 0), self._since) + self._silent_after
             if since <= now:
                 silent[name] = since
-        return Frontier(now=now, heard=dict(self.watermark), silent=silent)
+        return Frontier(now=now, heard=dict(self.watermark), silent=silent, brings=self._brings)

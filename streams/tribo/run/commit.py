@@ -13,7 +13,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 
@@ -39,12 +39,12 @@ class Committer:
     def __init__(
         self, ledger: Ledger, standards: Standards, *, queue_events: int = 50_000, batch_events: int = 10_000,
         raw_days: int = 30, rejects_days: int = 14, detail_days: int = 90, totals_days: int = 400,
-        clock: ReceiveClock | None = None,
+        clock: ReceiveClock | None = None, brings: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:  # fmt: skip
         self.ledger = ledger
         self.standards = standards
         self.clock = clock or ReceiveClock()
-        self.heard = Heard(ledger.watermarks(), self.clock.now(), self.clock.silent_after)
+        self.heard = Heard(ledger.watermarks(), self.clock.now(), self.clock.silent_after, brings)
         self.full = False
         self.broken: BaseException | None = None
         self.commits = [0] * (len(COMMIT_BOUNDS) + 1)

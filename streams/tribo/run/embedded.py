@@ -7,7 +7,6 @@ its events are on disk, item by item. SIGTERM stops taking, writes what waits, a
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import secrets
@@ -31,6 +30,8 @@ from tribo.run.rejects import replay_route
 from tribo.run.settings import Settings, addresses, is_loopback
 from tribo.run.sources import SHORTEST_TOKEN, Senders, of_environment, remember_mappings
 from tribo.show.page.access import Access
+from tribo.wire.mapping import Mapping as SourceMapping
+from tribo.wire.mapping import brought_by
 from tribo_schemas.config import BadConfig
 from tribo_schemas.standard import load_standards
 
@@ -117,8 +118,6 @@ async def _serve(committer: Committer, settings: Settings, senders: Senders, rea
     except OSError as error:
         await runner.cleanup()
         raise BadConfig(f"{settings.host}:{settings.port}: can't be listened on ({error.strerror}); name another port") from None
-    gc.freeze()  # what is loaded stays; events and states hold no cycles, and looking for some costs a tenth of the time
-    gc.set_threshold(100_000, 20, 100)
     committer.start()
     places = committer.ledger.places()
     tasks = [asyncio.ensure_future(follow(committer, Followed(entry), places)) for entry in settings.follow]
@@ -173,6 +172,7 @@ def run_embedded(settings: Settings, ready: Callable[[str], None] | None = None,
             ledger, standards, queue_events=settings.queue_events, batch_events=settings.batch_events,
             raw_days=settings.raw_days, rejects_days=settings.rejects_days,
             detail_days=settings.detail_days, totals_days=settings.totals_days, clock=clock,
+            brings=brought_by(map(SourceMapping.load, settings.mappings())),
         )  # fmt: skip
         return asyncio.run(_serve(committer, settings, senders, ready))
     finally:

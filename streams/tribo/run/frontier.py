@@ -41,8 +41,10 @@ class _Input:
 class PartitionTime:
     """The time of one partition."""
 
-    def __init__(self, known: Mapping[str, Mark], now: int) -> None:
-        """`known`: by source (watermark, last heard), as the ledger says; `now`: since when the partition is read."""
+    def __init__(self, known: Mapping[str, Mark], now: int, brings: Mapping[str, tuple[str, ...]] | None = None) -> None:
+        """`known`: by source (watermark, last heard), as the ledger says; `now`: since when the partition is read; `brings`: by promise,
+        who may bring its evidence beside who made it."""
+        self._brings = dict(brings or {})
         self._known = dict(known)
         self._inputs: dict[str, _Input] = {}
         self._readable_since: dict[str, int] = {}
@@ -103,7 +105,10 @@ class PartitionTime:
                     silent[source] = since
             else:
                 self._readable_since.pop(source, None)
-        return Frontier(now=now, heard=heard, silent=silent)
+        for source in {source for sources in self._brings.values() for source in sources} - heard.keys() - silent.keys():
+            if self._began + SILENT_AFTER <= now:  # expected to bring evidence, and never said a word
+                silent[source] = self._began + SILENT_AFTER
+        return Frontier(now=now, heard=heard, silent=silent, brings=self._brings)
 
 
 def _topic(name: str) -> str:
