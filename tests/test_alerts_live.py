@@ -248,6 +248,7 @@ def test_a_missed_standard_pages_and_its_link_lists_the_very_journeys(world: Wor
     listed = page(alert["annotations"]["journeys_url"])
     assert all(call in listed for call in calls)
     assert "order:planted" not in listed
+    assert "## What to do" in page(alert["annotations"]["runbook_url"])
     until(lambda: world.receiver.heard("TriboStandardBurnsFast", "resolved", standard="phone"), "it does not resolve", 120)
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 from typer.testing import CliRunner
 
 from alert_cases import LONG, QUICK, Case, judged
@@ -18,6 +23,7 @@ from tribo.cli import app
 from tribo.measure.standards import compile_standards
 from tribo.run.demo import STANDARDS
 from tribo.show.rules import FACTORS, Options, factors_of, rules_file, surprising_misses, write_rules
+from tribo.show.runbooks import runbook_routes
 from tribo_schemas.config import BadConfig
 from tribo_schemas.standard import load_standards
 
@@ -152,6 +158,23 @@ def test_every_alert_carries_all_that_on_call_needs_and_has_a_runbook() -> None:
         assert re.findall(r"^## (.*)$", text, re.MULTILINE) == HEADINGS, name
         assert all(len(part.strip()) > 4 for part in re.split(r"^## .*$", text, flags=re.MULTILINE)[1:]), name
         assert set(re.findall(r"Tribo[A-Z]\w+", text)) <= names, name
+
+
+def test_runbooks_are_where_alerts_link_to(tmp_path: Path) -> None:
+    async def story() -> tuple[int, str, int]:
+        app = web.Application()
+        app.add_routes(runbook_routes())
+        async with TestClient(TestServer(app)) as client:
+            found, missing = await client.get("/runbooks/TriboDown.md"), await client.get("/runbooks/..%2f..%2fREADME.md")
+            return found.status, await found.text(), missing.status
+
+    assert asyncio.run(story()) == (200, (DEPLOY / "runbooks" / "TriboDown.md").read_text(), 404)
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=TOP, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        assert "tribo/show/runbooks/TriboDown.md" in wheel.namelist()
 
 
 def test_factors_follow_from_the_objective() -> None:

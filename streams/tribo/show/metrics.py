@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from tribo.ledger.reader import Reader
 from tribo.measure.standards import Standards
+from tribo.show.runbooks import runbook_routes
 from tribo_schemas.event import TOUCHPOINTS
 from tribo_schemas.finding import BY_TEAM, KINDS
 from tribo_schemas.journey import CLOCKS, PROMISE_STATES
@@ -282,11 +283,8 @@ def _histogram(name: str, text: str, labels: Sequence[str], waits: dict[Any, _Wa
 
 def _ledger(counters: Counters, size: dict[str, int], set_aside: int) -> Iterator[Metric]:
     yield _gauge("tribo_histories_set_aside", "Histories whose fold crashed, kept aside until mended.", set_aside)
-    for key, name, text in (
-        ("crash", "tribo_fold_crashes", "Times that a fold crashed: a fault of Tribo."),
-        ("lost", "tribo_events_lost", "Records that were missing from the topic of events."),
-    ):
-        yield CounterMetricFamily(name, text, value=counters.get(key, (0, 0))[0])
+    crashes = counters.get("crash", (0, 0))[0]
+    yield CounterMetricFamily("tribo_fold_crashes", "Times that a fold crashed: a fault of Tribo.", value=crashes)
     refused = CounterMetricFamily("tribo_joins_refused", "Items that two customers claim, or that join strangers.", labels=("by",))
     for by in ("customer", "about"):
         refused.add_metric((by,), counters.get(f"conflict|{by}", (0, 0))[0])
@@ -346,7 +344,7 @@ def metrics_routes(
     reader_factory: ReaderFactory, standards: Standards, settings: object, vitals: VitalsNow | None = None,
     now: Callable[[], int] | None = None,
 ) -> list[web.RouteDef]:  # fmt: skip
-    """GET /metrics, in the form that the scraper asks for. The ledger is read in a thread, by one scrape at a time."""
+    """GET /metrics, in the form that the scraper asks for, and the runbooks. The ledger is read in a thread, by one scrape at a time."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(LedgerCollector(reader_factory, standards, vitals, now))
     ProcessCollector(registry=registry)
@@ -360,4 +358,4 @@ def metrics_routes(
         answer.enable_compression()
         return answer
 
-    return [web.get("/metrics", scrape)]
+    return [web.get("/metrics", scrape), *runbook_routes()]

@@ -443,16 +443,23 @@ def _monitor(options: Options) -> Iterator[dict[str, Any]]:
         "{{ $value | humanize }} (seconds ahead, or events refused within a quarter of an hour).", 10 * MINUTE,
     )  # fmt: skip
     yield alert(
-        "TriboPipelineBehind", "max(tribo_behind_seconds) > 60\nor max(tribo_queue_events / tribo_queue_limit_events) > 0.8", 2 * MINUTE,
-        "page", "The monitor is behind: what it shows is old.",
-        "{{ $value | humanize }} (seconds since something was due, or the share of the queue that is full).", 2 * MINUTE,
+        "TriboPipelineBehind",
+        "max(tribo_behind_seconds) > 60\nor max(tribo_queue_events / tribo_queue_limit_events) > 0.8\n"
+        f"or max(min_over_time(tribo_measure_lag_records[{options.span(10 * MINUTE)}])) > 100\n"
+        f"or max(min_over_time(tribo_wire_lag_records[{options.span(10 * MINUTE)}])) > 10000\n"
+        "or 1 - min(max by (partition) (tribo_measure_held)) == 1",
+        2 * MINUTE, "page", "The monitor is behind: what it shows is old.",
+        "{{ $value | humanize }} (seconds since something was due, the share of the queue that is full, records that wait, or 1 where "
+        "nobody holds a partition).", 2 * MINUTE,
     )  # fmt: skip
     yield alert(
-        "TriboNotTaking", "max(tribo_ledger_full) == 1\nor max(tribo_ledger_broken) == 1", MINUTE, "page",
-        "The monitor takes no events: its ledger can't be written.", "The disk is full, or the ledger can't be written any more.",
+        "TriboNotTaking",
+        "max(tribo_ledger_full) == 1\nor max(tribo_ledger_broken) == 1\nor 1 - min(tribo_measure_database_up) == 1", MINUTE, "page",
+        "The monitor takes no events: its ledger can't be written.",
+        "The disk is full, the ledger can't be written any more, or its database does not answer.",
     )  # fmt: skip
     yield alert(
-        "TriboEventsLost", f"max(increase(tribo_events_lost_total[{hour}])) > 0", 0, "page",
+        "TriboEventsLost", f"sum(increase(tribo_measure_lost_total[{hour}])) > 0", 0, "page",
         "Events were lost: what they told is missing from the journeys.",
         "{{ $value | humanize }} records were missing from the topic of events within the hour.", 30 * MINUTE,
     )  # fmt: skip
