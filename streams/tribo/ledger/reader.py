@@ -234,6 +234,14 @@ class Reader:
             )
         ]
 
+    def next_dues(self) -> list[tuple[str, str | None, bool, int]]:
+        """Of promises at risk: touchpoint, team, whether the customer was told, and when the first of them is due (UTC ms)."""
+        rows = self.db.rows(
+            "SELECT touchpoint, team, told, min(due) FROM promises WHERE at_risk = 1 AND state = 'open' AND synthetic = 0 "
+            "GROUP BY touchpoint, team, told"
+        )
+        return [(touchpoint, team, bool(told), due) for touchpoint, team, told, due in rows]
+
     def at_risk(self, limit: int = 50) -> list[Risk]:
         """Promises at risk or unknown, the next due first."""
         found = []

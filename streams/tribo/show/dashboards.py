@@ -292,6 +292,10 @@ def _handoffs(standards: Standards) -> list[Panel]:
             ("resolution", "Solved", "From the first word to the solution."),
         )
     ]  # fmt: skip
+    panels.append(
+        Panel("heatmap", "Live queue of the chosen teams: how long", "From the queue to a voice, for the teams chosen above.",
+              [Ask(f"sum by (le) (increase(tribo_team_queue_seconds_bucket{{{CHOSEN_TEAM}}}[$__rate_interval]))", "{{le}}", heat=True)], unit="s")
+    )  # fmt: skip
     for name in standards.names:
         entry = standards.published(name)
         within = entry.within_ms if entry.within_ms is not None else entry.elapsed_ms

@@ -83,7 +83,7 @@ class LedgerCollector(Collector):
         reader = self.reader_factory()
         try:
             counters, live, last = reader.counters(), reader.live_counters(), reader.last_outcomes()
-            sources, size = reader.sources(), reader.size()
+            sources, size, dues = reader.sources(), reader.size(), reader.next_dues()
             set_aside, versions = len(reader.set_aside(1000)), len(reader.standards())
         finally:
             reader.close()
@@ -94,6 +94,7 @@ class LedgerCollector(Collector):
         yield from self._findings(live)
         yield from self._waits(live)
         yield from self._now(counters)
+        yield self._next_dues(dues)
         yield from self._fates(live)
         yield from self._judged(live)
         yield from self._standards(counters, last)
@@ -208,6 +209,18 @@ class LedgerCollector(Collector):
         for band in BANDS:
             journeys.add_metric((band,), now(f"journey|{band}"))
         yield journeys
+
+    def _next_dues(self, dues: list[tuple[str, str | None, bool, int]]) -> Metric:
+        family = _family(
+            "tribo_promises_next_due_timestamp_seconds", "When the first of the promises at risk is due.", "touchpoint", "team", "told"
+        )
+        first: dict[tuple[str, str, str], int] = {}
+        for touchpoint, team, told, due in dues:
+            key = (touchpoint, self._team(team or ""), "yes" if told else "no")
+            first[key] = min(first.get(key, due), due)
+        for key, due in first.items():
+            family.add_metric(key, due / 1000)
+        return family
 
     def _fates(self, counters: Counters) -> Iterator[Metric]:
         moves = {

@@ -358,7 +358,8 @@ def _customers(standards: Standards, options: Options) -> Iterator[dict[str, Any
             options, "TriboPromisesAtRiskUntold",
             f'max by (touchpoint, team) (tribo_promises_at_risk{{told="no", touchpoint="{touchpoint}"}}) > 0', 5 * MINUTE, "notice",
             f"Promises about {touchpoint} are about to break, and nobody told the customers.",
-            "{{ $value }} promises held by {{ $labels.team }} are in the last stretch before their due, without a word to the customer.",
+            "{{ $value }} promises held by {{ $labels.team }} are in the last stretch before their due, without a word to the customer"
+            f"{_time_left(touchpoint)}. Next: tell the customers, with a new date where it can't be kept.",
             dashboard=dashboard, journeys=at_risk, labels=labels,
         )  # fmt: skip
         untold = "touchpoint:tribo_promises_untold:sum"
@@ -406,6 +407,13 @@ def _customers(standards: Standards, options: Options) -> Iterator[dict[str, Any
         dashboard="tribo-today", journeys={"finding": "complaint", "topic": _label("topic")}, seconds=6 * HOUR, keep=10 * MINUTE,
         labels={"owner": NOBODY},
     )  # fmt: skip
+
+
+def _time_left(touchpoint: str) -> str:
+    """A template: how long until the first promise at risk breaks whose customer wasn't told."""
+    first = f"min(tribo_promises_next_due_timestamp_seconds{{told='no',touchpoint='{touchpoint}'}})"
+    left = f"{first} - scalar(max(tribo_clock_timestamp_seconds))"
+    return f'{{{{ with query "{left}" }}}}, the first of them due in {{{{ . | first | value | humanizeDuration }}}}{{{{ end }}}}'
 
 
 def _with(expr: str, matching: str) -> str:
