@@ -9,7 +9,12 @@ import hashlib
 import hmac
 import json
 import logging
+import os
+import subprocess
+import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -24,6 +29,7 @@ from tribo.run.commit import Committer
 from tribo.run.embedded import application
 from tribo.run.settings import Settings
 from tribo.run.sources import Senders
+from tribo.wire.mapping import Mapping
 from tribo.wire.webhooks import FORM, REMEMBERED_MS, Deliveries, Kind, Rate, Request, Unauthorized, verify
 from tribo_schemas.config import BadConfig
 from tribo_schemas.event import stamp
@@ -388,6 +394,46 @@ def test_a_form_is_a_record_and_signed_field_by_field(tmp_path: Path) -> None:
 
     serving(settings, story)
     assert events_of(settings.data) == [("twilio-events", "CA1 é/opened")]
+
+
+def test_the_running_process_takes_what_a_packaged_mapping_reads(tmp_path: Path) -> None:
+    """As an operator sets it up: a settings file, secrets in the environment, `tribo run`; then again after a restart."""
+    settings = tmp_path / "tribo.yaml"
+    settings.write_text(json.dumps({
+        "data": str(tmp_path / "data"), "port": 0, "sources": {"payments": {"mapping": "stripe", "signature": "stripe", "secrets": ["STRIPE_SECRET"]}},
+    }))  # fmt: skip
+    example = Mapping.load("stripe").examples[0]
+    bodies = [json.dumps(raw).encode() for raw in example.raw]
+    requests = [(body, signed("stripe", SECRETS["STRIPE"], body)[1]) for body in bodies]
+
+    def run(statuses: set[int]) -> None:
+        environment = os.environ | {"STRIPE_SECRET": SECRETS["STRIPE"]}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tribo", "run", "--settings", str(settings)], env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        )
+        try:
+            assert process.stderr is not None
+            address = next(line for line in process.stderr if "tribo runs at" in line).split()[-1]
+            for body, headers in requests:
+                request = urllib.request.Request(f"{address}sources/payments", body, {"Content-Type": "application/json"} | headers)
+                try:
+                    with urllib.request.urlopen(request, timeout=20) as answer:
+                        status = answer.status
+                except urllib.error.HTTPError as error:
+                    status = error.code
+                assert status in statuses
+            process.terminate()
+            assert SECRETS["STRIPE"] not in process.communicate(timeout=20)[1]
+            assert process.returncode == 0
+        finally:
+            process.kill()
+            process.wait()
+
+    run({202})
+    run({401})
+    with Reader(tmp_path / "data") as reader:
+        assert len(events_of(tmp_path / "data")) == len(example.events) > 0
+        assert reader.texts("mapping:stripe")
 
 
 def test_settings_of_sources_are_refused_with_a_remedy(tmp_path: Path) -> None:
