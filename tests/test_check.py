@@ -17,7 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from typer.testing import CliRunner
 
+from tribo.cli import app
 from tribo.run.check import check_configuration, dry_run, missing, show_checked, show_dry_run
 from tribo.wire.draft import Draft, draft, save
 from tribo.wire.examples import check_examples
@@ -62,6 +64,10 @@ def written(tmp_path: Path, **files: str) -> Path:
     for name, text in files.items():
         (tmp_path / name.replace("__", ".")).write_text(text)
     return tmp_path
+
+
+def record(number: int, kind: str, **more: Any) -> str:
+    return json.dumps({"id": number, "type": kind, "case": number % 10, "at": "2026-03-02T09:00:01Z", **more})
 
 
 # -- a configuration -------------------------------------------------------------------------------------------------------
@@ -120,11 +126,22 @@ def test_everything_that_is_bad_is_told_at_once(tmp_path: Path) -> None:
     assert "3 to mend" in text
 
 
+def test_exit_statuses(tmp_path: Path) -> None:
+    written(
+        tmp_path, good__yaml=DESK, wrong__yaml=DESK.replace("customer: ann", "customer: bea"), bad__yaml=DESK.replace("kind: records", "kind: x"),
+        good__jsonl=record(1, "opened"), bad__jsonl="{",
+    )  # fmt: skip
+    for status, *words in (
+        (0, "--source", "good.yaml"), (1, "--source", "wrong.yaml"), (2, "--source", "bad.yaml"), (2, "--standards", "none.yaml"),
+        (0, "--source", "good.yaml", "good.jsonl"), (1, "--source", "good.yaml", "bad.jsonl"),
+    ):  # fmt: skip
+        files = [str(tmp_path / word) if "." in word else word for word in words]
+        assert CliRunner().invoke(app, ["check", *files]).exit_code == status, words
+    refused = CliRunner().invoke(app, ["check", str(tmp_path / "good.jsonl")])
+    assert str(refused.exception) == "check: name the one mapping to try on the records: --source FILE"
+
+
 # -- a dry run -------------------------------------------------------------------------------------------------------------
-
-
-def record(number: int, kind: str, **more: Any) -> str:
-    return json.dumps({"id": number, "type": kind, "case": number % 10, "at": "2026-03-02T09:00:01Z", **more})
 
 
 def test_a_dry_run_tells_what_came_of_the_records(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,9 @@ from tribo.wire.examples import check_examples
 from tribo.wire.mapping import Mapping, packaged
 from tribo.wire.readers import Record
 from tribo.wire.rejects import Reject
+from tribo_schemas.config import parse_yaml
 from tribo_schemas.event import Event, canonical, decode_event, instant
+from tribo_schemas.source import Change, Found, Mapped, Rule, SourceFile, Time, When, source_of
 
 DOCS = Path(__file__).parents[1] / "docs" / "sources"
 
@@ -56,6 +59,16 @@ def test_each_source_has_its_page(name: str) -> None:
 def test_the_table_of_facts_is_what_the_mappings_give() -> None:
     assert (DOCS / "README.md").read_text().endswith("\n\n" + table())
     assert sorted(page.stem for page in DOCS.glob("*.md")) == sorted([*packaged(), "README"])
+
+
+def test_the_mapping_language_is_written_down() -> None:
+    page = (DOCS.parent / "mappings.md").read_text()
+    document = parse_yaml(page.partition("```yaml\n")[2].partition("```")[0].encode(), "mappings.yaml")
+    assert check_examples(Mapping(source_of(document), "mappings", document)) == []
+    fields = [(model, info.alias or name) for model in (SourceFile, Rule, Mapped, When, Found, Time, Change) for name, info in model.model_fields.items()]
+    events = (DOCS.parent / "events.md").read_text()
+    missing = [f"{model.__name__}.{name}" for model, name in fields if not re.search(rf"\b{name}\b", page + events)]
+    assert missing == []
 
 
 @pytest.mark.parametrize("name", packaged())
