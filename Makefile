@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench deploy clean fuzz
+.PHONY: demo test lint bench torture deploy clean fuzz
 
 .venv/stamp: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -26,6 +26,11 @@ fuzz: .venv/stamp
 
 bench: .venv/stamp
 	$(BIN)/python tests/bench.py
+
+# 100 kills, 20 pauses, 5 restarts of broker and database; about a quarter of an hour
+torture: .venv/stamp
+	$(BIN)/python tests/servers.py
+	$(BIN)/python tests/torture.py
 
 # what stands in deploy/ and is made from the demo's standards file
 deploy: .venv/stamp

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -173,6 +176,20 @@ class Fleet:
             process.kill()
             process.wait()
             raise AssertionError(f"a worker did not end in 30 s\n{self.tail()}") from None
+
+    def state(self) -> str:
+        """What the workers say of themselves."""
+        said = []
+        for kind, address in re.findall(r"tribo: (\w+) .* at (http://[\d.:]+/)", self.log.read_text(errors="replace")):
+            for path in ("readyz", "metrics"):
+                try:
+                    answer = urllib.request.urlopen(address + path, timeout=2).read().decode()
+                except urllib.error.HTTPError as error:
+                    answer = error.read().decode()
+                except OSError:
+                    continue  # of a process that has ended
+                said += [f"{kind} {line}" for line in answer.splitlines() if path == "readyz" or re.match(r"tribo_\w+(lag|held|up|lost|gaps|events_total)", line)]
+        return "\n".join(said)
 
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-4000:]

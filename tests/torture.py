@@ -71,7 +71,7 @@ def torture(
             time.sleep(3 * rng.random())
         feed.join(300)
         assert feed.failed is None and not feed.is_alive(), f"{feed.sent} sent: {feed.failed}"
-        until(lambda: events_kept(database) >= events, lambda: f"{events_kept(database)} of {events} events\n{fleet.tail()}")
+        until(lambda: events_kept(database) >= events, lambda: f"{events_kept(database)} of {events} events\n{fleet.state()}\n{fleet.tail()}", 150)
     finally:
         fleet.stop()
         counters.stop()

@@ -84,12 +84,18 @@ def demo(
     port: Annotated[int, typer.Option(help="the page's port; 0: any that is free")] = 8321,
     seconds: Annotated[float | None, typer.Option(help="end after so many seconds; default: when interrupted")] = None,
     data: Annotated[Path | None, typer.Option(help="keep the ledger in this folder")] = None,
+    publish: Annotated[Path | None, typer.Option(help="settings of the distributed form: publish to its topics instead")] = None,
 ) -> None:
     """Watch an invented company in fast time: a shop, a carrier, billing, returns, a service desk, and what goes wrong there."""
     from rich.console import Console
 
     from tribo.run.demo import demo as watch
+    from tribo.run.distributed import load_distributed
 
+    if publish is not None:
+        from tribo.run.workers import run_company
+
+        raise typer.Exit(run_company(load_distributed(publish), seed))
     raise typer.Exit(watch(seed, days_per_second, port, seconds, data, Console()))
 
 

@@ -469,18 +469,22 @@ class Ledger:
         raw: Sequence[Raw] = (), rejects: Sequence[tuple[str, Reject]] = (), historical: bool = False,
         offset: int | None = None, inputs: Mapping[str, tuple[int, int, int]] | None = None, folded: bool = True,
         deliveries: Sequence[tuple[str, bytes]] = (), replayed: Sequence[int] = (), replacing: bool = False,
+        lost: int = 0,
     ) -> list[Outcome]:  # fmt: skip
         """Take a batch in one transaction and say of each event what became of it; when this returns, all of it is on disk.
 
         `raw`: bodies as they came; `rejects`: (source or '', reject); `inputs`: name → (inode, offset, line) now reached;
         `deliveries`: (source, digest) to remember; `replayed`: rejects that are events now, and go; `replacing`: an event whose
         (source, id) is known takes the place of what stood, whichever is smaller (for a mapping that was corrected);
-        `offset`: the partition's next; `received_at`: UTC ms, default `frontier.now`. With `folded=False` events are only kept
-        and their histories marked, for `fold_dirty`. Raises NoRoom, Unreachable and Outpaced; then nothing was taken.
+        `offset`: the partition's next; `lost`: how many records before it are missing for good; `received_at`: UTC ms, default
+        `frontier.now`. With `folded=False` events are only kept and their histories marked, for `fold_dirty`. Raises NoRoom, Unreachable
+        and Outpaced; then nothing was taken.
         """
         received_at = frontier.now if received_at is None else received_at
         with self._transaction(historical) as work:
             work.now = max(received_at, frontier.now)
+            if lost:
+                work.count({"lost": lost})
             outcomes: list[Outcome] = ["applied"] * len(batch)
             if replacing:  # nobody said anything: what they had said is read otherwise
                 for name in sorted({event.source for event in batch}):

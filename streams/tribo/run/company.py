@@ -180,11 +180,11 @@ class _Day:
         self.say(at + self.some(4, 12) * DAY, "returns-desk", "returns", "resolved", item)
 
 
-def company(seed: int, start: int, orders_per_day: int = 40) -> Iterator[dict[str, Any]]:
+def company(seed: int, start: int, orders_per_day: int = 40, first_order: int = 1001) -> Iterator[dict[str, Any]]:
     """Canonical events in wire form and in the order of time, from `start` (UTC ms) on and without end; the same for the same seed."""
     rng = random.Random(seed)
     waiting: list[tuple[int, int, dict[str, Any]]] = []
-    number, serial, day = 1000, count(), 0
+    number, serial, day = first_order - 1, count(), 0
     while True:
         begin = start + day * DAY
         for _ in range(orders_per_day):

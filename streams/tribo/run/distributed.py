@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tribo.run.settings import Source, SourceName, load
+from tribo.run.settings import Page, Source, SourceName, load
 from tribo_schemas.config import BadConfig
 
 Days = Annotated[int, Field(ge=1, le=36_500)]
@@ -45,11 +45,17 @@ class Distributed(BaseModel):
     replication: Annotated[int, Field(ge=1, le=9)] = 1
     events_days: Days = 30
     rejects_days: Days = 14
+    detail_days: Annotated[int, Field(ge=15, le=3650)] = 90
+    """How long the detail of histories is kept all of whose journeys ended; their totals stay."""
+    totals_days: Annotated[int, Field(ge=8, le=3650)] = 400
+    """How long daily readings of the totals are kept."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 0
     """Where a worker serves `/metrics`, `/livez` and `/readyz`, `wire` its ingest and `serve` its page; 0: any port that is free."""
     token: Annotated[str, Field(min_length=16)] | None = None
     """What a request must bear, but for `/livez` and `/readyz`; without one only this machine is served."""
+    page: Page = Page()
+    """Who may look at the page of `serve`."""
     instance: str | None = None
     """A name of this worker that stays the same over restarts: it then comes back without its group being dealt anew."""
     batch_events: Annotated[int, Field(ge=1, le=100_000)] = 5_000

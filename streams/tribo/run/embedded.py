@@ -27,6 +27,7 @@ from tribo.run.garbage import collect_seldom
 from tribo.run.ingest import Followed, follow, follow_stdin, ingest_application
 from tribo.run.notify import tell_of_risks
 from tribo.run.rejects import replay_route
+from tribo.run.settings import Page as PageAccess
 from tribo.run.settings import Settings, addresses, is_loopback
 from tribo.run.sources import SHORTEST_TOKEN, Senders, of_environment, remember_mappings
 from tribo.show.page.access import Access
@@ -59,16 +60,15 @@ def application(committer: Committer, settings: Settings, senders: Senders | Non
     return app
 
 
-def access_of(settings: Settings, environment: Mapping[str, str] | None = None) -> Access:
-    """Who may look at the page: with nothing said, this machine alone, without being asked. Raises BadConfig."""
+def access_of(page: PageAccess, token: str | None, environment: Mapping[str, str] | None = None) -> Access:
+    """Who may look at the page: with nothing said, this machine alone, without being asked. `token` opens all of it. Raises BadConfig."""
     variables = os.environ if environment is None else environment
-    page = settings.page
     readers = of_environment("page.readers", page.readers or (), variables, SHORTEST_TOKEN)
     operators = of_environment("page.operators", page.operators or (), variables, SHORTEST_TOKEN)
-    if set(readers) & {*operators, settings.token}:
+    if set(readers) & {*operators, token}:
         raise BadConfig("page: a reader and an operator have the same token; give each its own")
-    if settings.token is not None:
-        operators.append(settings.token)
+    if token is not None:
+        operators.append(token)
     if page.proxy is None:
         return Access(readers, operators)
     return Access(readers, operators, page.proxy.header, page.proxy.addresses, page.proxy.operators)
@@ -95,7 +95,7 @@ def _shown_routes(committer: Committer, settings: Settings) -> list[Callable[...
         from tribo.show.page.views import page_routes
 
         found.append(partial(
-            page_routes, now=committer.clock.wall, access=access_of(settings), operations=operations_of(committer),
+            page_routes, now=committer.clock.wall, access=access_of(settings.page, settings.token), operations=operations_of(committer),
             silent_after=committer.clock.silent_after,
         ))  # fmt: skip
     except ModuleNotFoundError as error:
@@ -153,7 +153,7 @@ def run_embedded(settings: Settings, ready: Callable[[str], None] | None = None,
     Raises BadConfig before anything is taken: another process has the ledger, a file is wrong, or the address is open to others
     without a token.
     """
-    access = access_of(settings)
+    access = access_of(settings.page, settings.token)
     if not is_loopback(settings.host) and access.open:
         raise BadConfig(
             f"host: {settings.host} can be reached by others: set token (TRIBO_TOKEN, 16 letters or more), name readers and operators "

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import faust
@@ -36,12 +38,16 @@ TICK_SECONDS = 1.0
 TICKS_AT_ONCE = 20
 STARVED_SECONDS = 15.0
 MOST_SEEKS = 4
+MOST_TRIES = 50
 STUCK_SECONDS = 60.0
 BEHIND_SECONDS = 60.0
 AGAIN_SECONDS = 1.0
 INBOX_RECORDS = 64
 MOST_BYTES_AT_ONCE = 8 << 20
 THREADS = 4
+DAY = 86_400_000
+HOUR_SECONDS = 3600.0
+DRAIN_SECONDS = 5.0
 Given = TypeVar("Given")
 
 
@@ -78,14 +84,15 @@ class MeasureWorker:
         self._works: dict[int, asyncio.Task[None]] = {}
         self._taking_up = asyncio.Lock()
         self._publisher = Publisher(settings)
-        self._began = time.monotonic()
+        self._dealt_at = time.monotonic()
+        self._expires_at = self._dealt_at + 60
         self.app = self._faust()
 
     def _faust(self) -> faust.App:
         brokers = ";".join(f"kafka://{address.strip()}" for address in self.settings.kafka.split(","))
         app = faust.App(
-            f"{self.settings.prefix}.measure", broker=brokers, store="memory://", autodiscover=False, web_enabled=False,
-            topic_disable_leader=True, topic_allow_declare=False, consumer_auto_offset_reset="earliest",
+            f"{self.settings.prefix}.measure", broker=brokers, store="memory://", datadir=tempfile.gettempdir(), autodiscover=False,
+            web_enabled=False, topic_disable_leader=True, topic_allow_declare=False, consumer_auto_offset_reset="earliest",
             consumer_group_instance_id=None if self.settings.instance is None else f"{self.settings.instance}.measure",
             broker_session_timeout=6.0, broker_heartbeat_interval=2.0, broker_request_timeout=20.0, broker_max_poll_records=100,
             stream_buffer_maxsize=16, stream_wait_empty=False, worker_redirect_stdouts=False, processing_guarantee="at_least_once",
@@ -107,6 +114,7 @@ class MeasureWorker:
 
         app.agent(topic, name="events")(arrive)
         app.timer(TICK_SECONDS, name="time")(self._pass_time)
+        app.timer(TICK_SECONDS, name="publish")(self._publish)
         return app
 
     # -- life ------------------------------------------------------------------------------------------------------------
@@ -121,16 +129,19 @@ class MeasureWorker:
                 except TimeoutError:
                     if self.app.crashed:
                         self.fail(self.app.crash_reason or RuntimeError("Faust has ended"))
+                    elif self.stuck():
+                        self.fail(RuntimeError("nothing moves any more"))
         finally:
-            for work in self._works.values():
-                work.cancel()
-            await asyncio.gather(*self._works.values(), return_exceptions=True)
-            await self._publisher.stop()
-            await self.app.stop()
-            self._threads.shutdown(wait=True)
-            for share in self.shares.values():
-                share.close()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._let_all_go(), DRAIN_SECONDS)
+            with suppress(TimeoutError):  # Faust waits for a broker that is away
+                await asyncio.wait_for(self.app.stop(), DRAIN_SECONDS)
         return 0 if self.failed is None else 1
+
+    async def _let_all_go(self) -> None:
+        for number in list(self.shares):
+            await self._let_go(number)
+        await self._publisher.stop()
 
     def stop(self) -> None:
         """End in good order: what was begun is committed, the rest is read by others."""
@@ -158,10 +169,13 @@ class MeasureWorker:
         return None
 
     def stuck(self) -> bool:
-        """Whether a partition with records to read hasn't moved for a minute, though the database is there."""
+        """Whether for a minute a partition with records to read hasn't moved though the database is there, or no deal was reached."""
         now = time.monotonic()
-        return not self.database_away and any(
-            share.behind and now - share.moved_at > STUCK_SECONDS for share in self.shares.values()
+        if not self.app.rebalancing:
+            self._dealt_at = now
+        return not self.database_away and (
+            now - self._dealt_at > STUCK_SECONDS
+            or any(share.behind and now - share.moved_at > STUCK_SECONDS for share in self.shares.values())
         )
 
     async def _in_thread(self, work: Callable[..., Given], *arguments: Any) -> Given:
@@ -209,7 +223,7 @@ class MeasureWorker:
         while not self.ended.is_set():
             try:
                 done = await self._in_thread(work, *arguments)
-            except (Unreachable, NoRoom, Outpaced) as error:
+            except (Unreachable, NoRoom, Outpaced, BadConfig) as error:  # the configuration was right when the process began
                 self._away(error)
                 await asyncio.sleep(AGAIN_SECONDS)
             else:
@@ -247,7 +261,7 @@ class MeasureWorker:
             )
             await self._seek(share)
         elif verdict == "take":
-            share.high = max(share.high, message.offset + 1, self.app.consumer.highwater(message.tp) or 0)
+            share.high = max(share.high, message.offset + 1, self._high(share))
             report = next((value for name, value in _pairs(message.headers) if name == FRONTIER), None)
             share.inbox.append(Got(message.offset, message.value or b"", report, int(message.timestamp * 1000)))
             share.moved_at = time.monotonic()
@@ -255,6 +269,13 @@ class MeasureWorker:
             if len(share.inbox) >= INBOX_RECORDS:
                 share.room.clear()
                 await share.room.wait()
+
+    def _high(self, share: Share) -> int:
+        """The offset that the next record of the partition will have, as the last fetch said; 0: not known."""
+        try:
+            return self.app.consumer.highwater(TP(self.settings.events_topic, share.number)) or 0
+        except AssertionError:  # aiokafka's word for a partition that is being dealt to another worker
+            return 0
 
     async def _seek(self, share: Share) -> None:
         """Read again from where the share is."""
@@ -296,12 +317,13 @@ class MeasureWorker:
         while not share.gone:
             began = time.monotonic()
             try:
-                count = await self._in_thread(share.fold, records, share.offsets.following < share.high)
+                count = await self._in_thread(share.fold, records, share.behind)
             except (Outpaced, Unreachable, NoRoom) as error:
                 if not await self._again(share, error):
                     return
             else:
                 self.database_away = False
+                share.moved_at = time.monotonic()
                 self.numbers.batch(share.number, count, time.monotonic() - began)
                 return
 
@@ -323,18 +345,37 @@ class MeasureWorker:
 
     # -- time --------------------------------------------------------------------------------------------------------------
 
-    async def _pass_time(self) -> None:
-        """Once a second: let deadlines fire, publish, look after partitions that don't move."""
+    def _active(self) -> dict[int, Share]:
+        """The shares that are this worker's now; none while partitions are dealt."""
         if self.app.rebalancing or self.app.in_recovery or self.ended.is_set():
-            return
+            return {}
+        assigned = {place.partition for place in self.app.consumer.assignment() if place.topic == self.settings.events_topic}
+        return {number: share for number, share in self.shares.items() if number in assigned and not share.gone}
+
+    async def _pass_time(self) -> None:
+        """Once a second: let deadlines fire, and look after partitions that don't move."""
         try:
-            active = {place.partition for place in self.app.consumer.assignment() if place.topic == self.settings.events_topic}
-            for number, share in list(self.shares.items()):
-                if number in active and not share.gone:
-                    await self._tick(share)
-                    await self._watch(share)
-            if active - self.shares.keys():
+            await asyncio.gather(*(self._tick(share) for share in self._active().values()))
+            await self._expire()
+            for share in self._active().values():
+                await self._watch(share)
+            if not (self.app.rebalancing or self.app.in_recovery) and len(self.app.consumer.assignment()) > len(self.shares):
                 await self._missing()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self.fail(error)
+
+    async def _publish(self) -> None:
+        """Once a second: send what changed."""
+        try:
+            for share in self._active().values():
+                try:
+                    if not await self._publisher.publish(share, self._in_thread):
+                        break
+                except (Outpaced, Unreachable, NoRoom) as error:
+                    share.changed = True
+                    self._away(error)  # the next transaction finds out where the ledger stands
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -346,15 +387,28 @@ class MeasureWorker:
                 for _ in range(TICKS_AT_ONCE):
                     if share.gone or not await self._in_thread(share.tick):
                         break
-                await self._publisher.publish(share, self._in_thread)
                 self.database_away = False
             except (Outpaced, Unreachable, NoRoom) as error:
                 await self._again(share, error)
 
+    async def _expire(self) -> None:
+        """Now and then, whoever holds the first partition lets go of what is older than its retention."""
+        share = self._active().get(0)
+        if share is None or time.monotonic() < self._expires_at:
+            return
+        kept = (self.settings.rejects_days * DAY, self.settings.detail_days * DAY, self.settings.totals_days * DAY)
+        async with share.lock:
+            try:
+                more = await self._in_thread(share.expire, *kept)
+            except (Outpaced, Unreachable, NoRoom) as error:
+                await self._again(share, error)
+                return
+        self._expires_at = time.monotonic() + (0 if more else HOUR_SECONDS)
+
     async def _watch(self, share: Share) -> None:
         """A partition with records to read that doesn't move is sought again; when that doesn't help, the process ends."""
         now = time.monotonic()
-        share.high = max(share.high, self.app.consumer.highwater(TP(self.settings.events_topic, share.number)) or 0)
+        share.high = max(share.high, self._high(share))
         if not share.behind:
             share.behind_since, share.sought = None, 0
             return
@@ -380,7 +434,11 @@ def _pairs(headers: Any) -> list[tuple[str, bytes]]:
 
 def check_database(settings: Distributed, text: str) -> None:
     """Open the ledger once, so that what is wrong with it is said before anything starts. Raises BadConfig."""
-    try:
-        Ledger.open(settings.database, text, partition=0).close()
-    except Unreachable as error:
-        raise BadConfig(str(error)) from None
+    for _ in range(MOST_TRIES):
+        try:
+            Ledger.open(settings.database, text, partition=0).close()
+        except Unreachable as error:
+            raise BadConfig(str(error)) from None
+        except Outpaced:
+            continue  # another worker began at the same moment
+        return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 from aiohttp import web
@@ -33,7 +34,7 @@ def probe_routes(probed: Probed, registry: CollectorRegistry) -> list[web.RouteD
         return web.json_response({"live": not stuck}, status=503 if stuck else 200)
 
     async def readyz(_: web.Request) -> web.Response:
-        reason = probed.unready()
+        reason = await asyncio.to_thread(probed.unready)
         said = {"ready": True} if reason is None else {"ready": False, "reason": reason}
         return web.json_response(said, status=200 if reason is None else 503)
 

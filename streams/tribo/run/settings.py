@@ -196,7 +196,7 @@ def load(model: type[Told], path: Path | None, environment: Mapping[str, str] | 
     said: dict[str, object] = {}
     for name, text in (os.environ if environment is None else environment).items():
         field = name.removeprefix(PREFIX).lower()
-        if name.startswith(PREFIX) and field in model.model_fields and field not in ("sources", "page"):
+        if name.startswith(PREFIX) and field in model.model_fields and field not in ("sources", "page", "topics"):
             said[field] = [{"path": part} for part in text.split(":") if part] if field == "follow" else text
     if said:
         try:

@@ -82,8 +82,12 @@ class Share:
         """When a record was last taken, or the partition last sought (monotonic seconds)."""
         self.behind_since: float | None = None
         self.sought = 0
-        self.events = self.rejected = self.outpaced = self.published = 0
+        self.events = self.rejected = self.outpaced = self.published = self.lost_told = 0
         self.gone = False
+        self.changed = True
+        """Whether there may be something to publish."""
+        self.published_upto = -1
+        """The number up to which changes were published; -1: the ledger knows."""
         self._standards = standards
         self._clock = clock
         self._known_offset = ledger.offset
@@ -97,6 +101,7 @@ class Share:
         self.offsets = Offsets(self.ledger.offset)
         self.offsets.skipped, self.offsets.gaps, self.offsets.lost = before.skipped, before.gaps, before.lost
         self._known_offset = self.ledger.offset
+        self.published_upto, self.changed = -1, True
         self._time = PartitionTime(self.ledger.watermarks(), self._clock.now())  # what was dropped was not heard
         return self.offsets.following
 
@@ -132,18 +137,32 @@ class Share:
             for raw, error in wrong:
                 rejects.append((source_of(raw), reject(f"tribo.events/{self.number}", record.offset, str(error), raw)))
         offset = records[-1].offset + 1
-        if events or rejects or offset - self.ledger.offset >= KEPT_EVERY_RECORDS:
-            self.ledger.apply(
-                events, self._time.frontier(now, behind), self._standards, received_at=now, rejects=rejects, offset=offset
-            )
+        if events or rejects or self.offsets.lost > self.lost_told or offset - self.ledger.offset >= KEPT_EVERY_RECORDS:
+            frontier = self._time.frontier(now, behind)
+            lost = self.offsets.lost - self.lost_told
+            self.ledger.apply(events, frontier, self._standards, received_at=now, rejects=rejects, offset=offset, lost=lost)
+            self.lost_told += lost
             self._known_offset = offset
+            self.changed = True
         self.events += len(events)
         self.rejected += len(rejects)
         return len(events)
 
     def tick(self) -> int:
         """Let time pass; returns how many histories it woke. Raises Outpaced, Unreachable, NoRoom."""
-        return self.ledger.tick(self._time.frontier(self._clock.now(), self.behind), self._standards)
+        woken = self.ledger.tick(self._time.frontier(self._clock.now(), self.behind), self._standards)
+        if woken:
+            self.changed = True
+        return woken
+
+    def expire(self, rejects_ms: int, detail_ms: int, totals_ms: int) -> bool:
+        """Let go of what is older than its retention; returns whether there is more to look at. Raises Outpaced, Unreachable, NoRoom."""
+        return self.ledger.expire(self._clock.now(), rejects_ms, rejects_ms, detail_ms, totals_ms)
+
+    def note_published(self, number: int) -> None:
+        """Have the ledger know up to where changes were published. Raises Outpaced, Unreachable, NoRoom."""
+        self.ledger.published(number)
+        self.published_upto = number
 
     def close(self) -> None:
         """Let the ledger go."""

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
@@ -41,6 +41,7 @@ log = logging.getLogger("tribo")
 BEAT_SECONDS = 1.0
 POLL_MS = 200
 PAUSE_SECONDS = 1.0
+LET_GO_SECONDS = 5.0
 STUCK_SECONDS = 60.0
 TOO_LONG = f"is longer than {MOST_SENT_BYTES} bytes when written as an event"
 MOST_REJECT_BYTES = 900_000
@@ -216,6 +217,7 @@ class WireWorker:
             partitions = len(await producer.partitions_for(self.settings.events_topic))
             if not partitions:
                 raise OSError(f"there is no topic {self.settings.events_topic} yet; `tribo topics` makes it")
+            self._progress_at = time.monotonic()
             loops = [self._beat(producer, partitions), self._deliver(producer, partitions)]
             if self.readings:
                 loops.append(self._read(producer, partitions))
@@ -223,7 +225,7 @@ class WireWorker:
             await _first_end([asyncio.ensure_future(loop) for loop in loops])
         finally:
             self.full = True
-            await producer.stop()
+            await _ended(producer.stop())
 
     async def _read(self, producer: AIOKafkaProducer, partitions: int) -> None:
         consumer = AIOKafkaConsumer(
@@ -245,7 +247,7 @@ class WireWorker:
                     self.numbers.round_seconds.observe(time.monotonic() - began)
         finally:
             self._assigned = False
-            await consumer.stop()
+            await _ended(consumer.stop())
 
     def _instance(self) -> str | None:
         return None if self.settings.instance is None else f"{self.settings.instance}.wire"
@@ -410,6 +412,8 @@ class WireWorker:
             await asyncio.gather(*pending)
             if not self.readings:
                 self._progress_at = time.monotonic()
+            elif self.stuck():
+                raise OSError(f"nothing was read for {STUCK_SECONDS:.0f} s")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), BEAT_SECONDS)
 
@@ -417,6 +421,12 @@ class WireWorker:
 def _fail(delivery: Delivery) -> None:
     if not delivery.done.done():
         delivery.done.set_exception(Full(NO_BROKER))
+
+
+async def _ended(end: Coroutine[Any, Any, None]) -> None:
+    """Let go of the broker, without waiting for one that is away."""
+    with suppress(TimeoutError, KafkaError):
+        await asyncio.wait_for(end, LET_GO_SECONDS)
 
 
 async def _first_end(tasks: list[asyncio.Future[None]]) -> None:

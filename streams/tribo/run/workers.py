@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable
+from typing import NoReturn
 
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from tribo.ledger.reader import Reader
 from tribo.run.clock import ReceiveClock
 from tribo.run.distributed import Distributed
-from tribo.run.embedded import standards_of
+from tribo.run.embedded import access_of, standards_of
+from tribo.run.garbage import collect_seldom
 from tribo.run.ingest import guard, ingest_application
 from tribo.run.probes import check_address, listen, probe_routes
 from tribo.run.sources import Senders
+from tribo_schemas.config import BadConfig
 
 log = logging.getLogger("tribo")
 DRAIN_SECONDS = 8.0
@@ -26,18 +30,19 @@ DRAIN_SECONDS = 8.0
 
 def _log() -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-
-
-def _quiet_collector() -> None:
-    """What is loaded stays, and events and states hold no cycles: looking for some costs a tenth of the time."""
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 100)
+    logging.getLogger("mode.timers").setLevel(logging.ERROR)  # a timer that waits its turn is no fault
 
 
 def _on_signals(stop: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
+
+
+def _end(code: int) -> NoReturn:
+    """End now: what had to be kept is kept, and threads that wait for a broker that is away would hold the process up."""
+    logging.shutdown()
+    os._exit(code)
 
 
 def name_of(settings: Distributed) -> str:
@@ -54,20 +59,19 @@ def run_wire(settings: Distributed) -> int:
     standards, text = standards_of(settings.standards)
     senders = Senders(settings.sources)
 
-    async def serve() -> int:
+    async def serve() -> None:
         worker = WireWorker(settings, name_of(settings), standards, text)
         app = ingest_application(worker, settings.token, senders, probe_routes(worker, worker.numbers.registry))
         runner, address = await listen(app, settings)
         _on_signals(worker.stop)
         log.warning("wire takes events at %sevents", address)
-        _quiet_collector()
-        try:
-            await worker.run()
-        finally:
-            await runner.cleanup()
-        return 0
+        collect_seldom()
+        await worker.run()
+        await runner.cleanup()
+        _end(0)
 
-    return asyncio.run(serve())
+    asyncio.run(serve())
+    return 0
 
 
 def run_measure(settings: Distributed) -> int:
@@ -79,20 +83,51 @@ def run_measure(settings: Distributed) -> int:
     standards, text = standards_of(settings.standards)
     check_database(settings, text)
 
-    async def serve() -> int:
+    async def serve() -> None:
         worker = MeasureWorker(settings, standards, text)
         app = web.Application(middlewares=[guard(settings.token, Senders({}))])
         app.add_routes(probe_routes(worker, worker.numbers.registry))
         runner, address = await listen(app, settings)
         _on_signals(worker.stop)
         log.warning("measure says how it is at %smetrics", address)
-        _quiet_collector()
-        try:
-            return await worker.run()
-        finally:
-            await runner.cleanup()
+        collect_seldom()
+        code = await worker.run()
+        await runner.cleanup()
+        _end(code)
 
-    return asyncio.run(serve())
+    asyncio.run(serve())
+    return 1
+
+
+def run_company(settings: Distributed, seed: int) -> int:
+    """Publish the invented company to the source topics until SIGTERM or SIGINT. Raises BadConfig."""
+    from tribo.run.company_feed import publish_company
+
+    _log()
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    publish_company(settings, seed, ended)
+    return 0
+
+
+class _Served:
+    """How `serve` is: ready when the ledger answers."""
+
+    def __init__(self, settings: Distributed) -> None:
+        self._settings = settings
+
+    def unready(self) -> str | None:
+        """Why nothing can be shown, or None."""
+        try:
+            Reader(self._settings.database).close()
+        except BadConfig as error:
+            return str(error)
+        return None
+
+    def stuck(self) -> bool:
+        """It only reads."""
+        return False
 
 
 def run_serve(settings: Distributed) -> int:
@@ -101,19 +136,25 @@ def run_serve(settings: Distributed) -> int:
     from tribo.show.page.views import page_routes
 
     _log()
-    check_address(settings)
+    access = access_of(settings.page, settings.token)
+    if access.open:
+        check_address(settings)
     standards, _ = standards_of(settings.standards)
     Reader(settings.database).close()
+
+    def reader() -> Reader:
+        return Reader(settings.database)
 
     async def serve() -> int:
         stop = asyncio.Event()
         app = web.Application(middlewares=[guard(settings.token, Senders({}))])
-        app.add_routes(metrics_routes(lambda: Reader(settings.database), standards, settings))
-        app.add_routes(page_routes(lambda: Reader(settings.database), standards, settings, now=ReceiveClock().wall))
+        live, ready, _ = probe_routes(_Served(settings), CollectorRegistry())
+        app.add_routes([live, ready, *metrics_routes(reader, standards, settings)])
+        app.add_routes(page_routes(reader, standards, settings, now=ReceiveClock().wall, access=access))
         runner, address = await listen(app, settings)
         _on_signals(stop.set)
         log.warning("the page is at %s", address)
-        _quiet_collector()
+        collect_seldom()
         await stop.wait()
         await runner.cleanup()
         return 0
