@@ -22,6 +22,7 @@ from tribo.measure.standards import Standards, compile_standards
 from tribo.run.commit import Committer, Delivery
 from tribo.run.demo import STANDARDS
 from tribo.run.importing import import_files
+from tribo.run.notify import at_risk
 from tribo.show.metrics import MOST_SOURCES, LedgerCollector, metrics_routes
 from tribo_schemas.event import event_of, stamp
 from tribo_schemas.standard import load_standards
@@ -73,6 +74,7 @@ def test_how_things_stand_now(tmp_path: Path) -> None:
         ledger.apply(said, Frontier(NOW + 10 * MINUTE, complete=True), RULES)
         found = shown(tmp_path)
         assert value(found, "tribo_promises_at_risk", touchpoint="service", team="first-line", told="no") == 1
+        assert value(found, "tribo_promises_next_due_timestamp_seconds", touchpoint="service", team="first-line", told="no") == NOW / 1000 + 660
         assert value(found, "tribo_team_queue_running", team="first-line") == 1
         assert value(found, "tribo_waits_running", clock="queue", touchpoint="service") == 1
         assert value(found, "tribo_complaints_total", topic="invoice") == 1
@@ -198,6 +200,21 @@ def test_events_from_the_future_are_counted_for_their_source(tmp_path: Path) -> 
     found = shown(tmp_path)
     assert value(found, "tribo_source_future_events_total", source="desk") == 1
     assert value(found, "tribo_events_total", source="desk", outcome="rejected") == 1
+
+
+def test_no_scrape_walks_through_all_that_ever_was(tmp_path: Path) -> None:
+    """Findings and promises are as many as ever were; what a scrape and a webhook ask for is found by an index."""
+    Ledger.open(tmp_path).close()
+    asked: list[str] = []
+    with Reader(tmp_path) as reader:
+        rows = reader.db.rows
+        reader.db.rows = lambda sql, parameters=(): asked.append(sql) or rows(sql, parameters)  # type: ignore[method-assign]
+        reader.next_dues()
+        at_risk(reader, RULES)
+        assert len(asked) == 2
+        for sql in asked:
+            plan = [row[3] for row in rows("EXPLAIN QUERY PLAN " + sql)]
+            assert not [step for step in plan if step.startswith("SCAN")], plan
 
 
 def test_a_slow_ledger_holds_up_no_other_request(tmp_path: Path) -> None:

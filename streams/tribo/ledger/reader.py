@@ -237,8 +237,10 @@ class Reader:
     def next_dues(self) -> list[tuple[str, str | None, bool, int]]:
         """Of promises at risk: touchpoint, team, whether the customer was told, and when the first of them is due (UTC ms)."""
         rows = self.db.rows(
-            "SELECT touchpoint, team, told, min(due) FROM promises WHERE at_risk = 1 AND state = 'open' AND synthetic = 0 "
-            "GROUP BY touchpoint, team, told"
+            "SELECT p.touchpoint, p.team, p.told, min(p.due) FROM findings f "
+            "JOIN promises p ON p.history = f.history AND p.item = f.item AND p.promise = f.promise "
+            "WHERE f.status = 0 AND f.kind IN ('promise_at_risk', 'promise_unknown') AND p.state = 'open' AND p.synthetic = 0 "
+            "GROUP BY p.touchpoint, p.team, p.told"  # both kinds, as the index has them
         )
         return [(touchpoint, team, bool(told), due) for touchpoint, team, told, due in rows]
 

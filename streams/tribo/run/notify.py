@@ -84,9 +84,10 @@ def owners_of(standards: Standards, item_touchpoint: str, team: str | None, prom
 def at_risk(reader: Reader, standards: Standards) -> list[Risk]:
     """Every promise that may soon break, the next due first. What came with an import and was at risk then is told to nobody."""
     rows = reader.rows(
-        "SELECT p.item, p.promise, p.journey, p.touchpoint, p.team, p.owner, p.due, p.state, p.told FROM promises p "
-        "WHERE p.at_risk = 1 AND p.synthetic = 0 AND NOT EXISTS (SELECT 1 FROM findings f WHERE f.history = p.history AND f.item = p.item "
-        "AND f.status = 0 AND f.historical = 1 AND f.kind IN ('promise_at_risk', 'promise_unknown')) ORDER BY p.due, p.item, p.promise"
+        "SELECT p.item, p.promise, p.journey, p.touchpoint, p.team, p.owner, p.due, p.state, p.told FROM findings f "
+        "JOIN promises p ON p.history = f.history AND p.item = f.item AND p.promise = f.promise "
+        "WHERE f.status = 0 AND f.kind IN ('promise_at_risk', 'promise_unknown') AND f.historical = 0 AND p.synthetic = 0 "
+        "ORDER BY p.due, p.item, p.promise"  # by the findings to act on, which are few; of promises there are as many as ever were made
     )
     return [
         Risk(
