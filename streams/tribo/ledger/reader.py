@@ -287,7 +287,8 @@ class Reader:
     def set_aside(self, limit: int = 50) -> list[dict[str, Any]]:
         """Histories whose fold crashed three times: their number, crashes, and one item of each."""
         found = []
-        for history, crashes in self.db.rows("SELECT history, crashes FROM histories WHERE set_aside = 1 LIMIT ?", (limit,)):
+        sql = "SELECT history, crashes FROM histories WHERE dirty = 1 AND set_aside = 1 LIMIT ?"  # all are dirty, which has an index
+        for history, crashes in self.db.rows(sql, (limit,)):
             rows = self.db.rows("SELECT body FROM events WHERE history = ? AND length(body) > 0 LIMIT 1", (history,))
             found.append({"history": history, "crashes": crashes, "item": unpack_event(rows[0][0]).item if rows else ""})
         return found
