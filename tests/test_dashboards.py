@@ -17,10 +17,13 @@ from typer.testing import CliRunner
 
 from tribo.cli import app
 from tribo.ledger.ledger import Ledger
+from tribo.ledger.reader import Reader
 from tribo.measure.advance import Frontier
 from tribo.measure.standards import compile_standards
 from tribo.run.company import DAY, company
 from tribo.run.demo import STANDARDS
+from tribo.run.notify import at_risk
+from tribo.show.metrics import LedgerCollector
 from tribo_schemas.event import event_of, instant
 from tribo_schemas.standard import load_standards
 
@@ -127,6 +130,13 @@ def test_every_table_of_journeys_answers_from_postgresql(postgres: str) -> None:
         ledger.apply(said, Frontier(now, complete=True), standards)
     finally:
         ledger.close()
+    found = {(sample.name, *sorted(sample.labels.items())): sample.value
+             for family in LedgerCollector(lambda: Reader(postgres), standards, now=lambda: now).collect() for sample in family.samples}  # fmt: skip
+    with Reader(postgres) as reader:  # the same metrics, and the same promises to be told of, as on SQLite
+        risks = at_risk(reader, standards)
+    assert risks
+    assert len(risks) == sum(number for key, number in found.items() if key[0] == "tribo_promises_at_risk")
+    assert any(key[0] == "tribo_promises_next_due_timestamp_seconds" for key in found)
     asked = queries("rawSql")
     assert len(asked) == 4
     with psycopg.connect(postgres, autocommit=True) as connection:
