@@ -63,7 +63,7 @@ def measured(case: dict[str, Any], written_events: list[dict[str, Any]]) -> dict
     file = standards_of(parse_yaml(yaml.safe_dump(case["standards"]).encode(), "case")) if "standards" in case else None
     standards = compile_standards(file)
     until = instant(written(day_of(case), case["until"])) if "until" in case else None
-    rows, findings, tally = measure_events(list(taken.events.values()), standards, until)
+    rows, findings, tally = measure_events(taken.events, standards, until)
     return {
         "journeys": {row.journey: json.loads(json.dumps(row.row())) for row in rows},
         "findings": [finding.row() for finding in findings],

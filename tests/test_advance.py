@@ -100,7 +100,7 @@ def test_invented_histories(seed: int, standards: Standards) -> None:
     taken = Input()
     for event in events:
         taken.add(event_of(event))
-    left = list(taken.events.values())
+    left = taken.events
     for part in histories(left)[1]:
         wanted = answer(part, now, standards)
         happy, _ = happened(part)
@@ -115,7 +115,7 @@ def test_invented_histories(seed: int, standards: Standards) -> None:
 def test_nasty_histories(seed: int) -> None:
     events, file, until = compare.of_seed(seed)
     taken = compare.taken([json.dumps(event) for event in events])[0]
-    left = list(taken.events.values())
+    left = taken.events
     rules = compare.compiled(file)
     now = max([event.time for event in left] + ([] if until is None else [instant(until)]), default=0)
     for part in histories(left)[1]:

@@ -81,7 +81,7 @@ def given(path: str, rows: list[bytes]) -> dict[tuple[str, str], Event]:
         for made in mapped(Mapping.load(path), "raw", 1, row):
             if isinstance(made, Event):
                 taken.add(made)
-    return taken.events
+    return {(event.source, event.id): event for event in taken.events}
 
 
 def take(where: Where, path: str, rows: list[bytes], at: int) -> None:
@@ -220,7 +220,7 @@ rules:
         rejected = []
         Mapping.load(str(path)).feed(inputs, want.add, rejected.append)
         assert len(rejected) == 1
-        assert table(data) == measured(want.events)
+        assert table(data) == measured({(event.source, event.id): event for event in want.events})
         assert len(want.events) > 10
 
 

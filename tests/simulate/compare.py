@@ -59,7 +59,7 @@ def measured(texts: list[str], file: Row, until: str | None) -> dict[str, list[R
     """What Tribo measures of these lines."""
     found, rejects = taken(texts)
     standards = compiled(file)
-    rows, findings, tally = measure_events(list(found.events.values()), standards, None if until is None else instant(until))
+    rows, findings, tally = measure_events(found.events, standards, None if until is None else instant(until))
     return {
         "journeys": [row.row() for row in rows], "findings": [finding.row() for finding in findings],
         "standards": scoreboard(standards, tally), "rejects": rejects,

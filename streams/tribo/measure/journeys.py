@@ -87,12 +87,18 @@ def effective(events: Iterable[Event]) -> list[Event]:
 
     A retraction may itself be taken back. Of retractions that take each other back, the latest in order stands.
     """
-    ordered = sorted(events, key=order_key)
+    ordered = list(events)
+    if not all(map(_earlier, ordered, ordered[1:])):  # they often come in order
+        ordered.sort(key=order_key)
     retractions = [event for event in ordered if event.fact == "retracted"]
     if not retractions:
         return ordered
     gone = taken_back(retractions)
     return [event for event in ordered if event.fact != "retracted" and (event.source, event.id) not in gone]
+
+
+def _earlier(one: Event, other: Event) -> bool:
+    return one.time < other.time
 
 
 def taken_back(retractions: Sequence[Event]) -> set[tuple[str, str]]:

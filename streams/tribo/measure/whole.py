@@ -13,24 +13,32 @@ class Input:
     """The events of an input, each (source, id) once: duplicates are counted, of conflicting ones the smaller holds."""
 
     def __init__(self) -> None:
-        self.events: dict[tuple[str, str], Event] = {}
+        self._held: dict[str, dict[str, Event]] = {}
+        self._losers: dict[tuple[str, str], list[Event]] = {}
         self.duplicates = 0
-        self.losers: dict[tuple[str, str], list[Event]] = {}
         self.conflicting = 0
+
+    @property
+    def events(self) -> list[Event]:
+        """What holds."""
+        return [event for held in self._held.values() for event in held.values()]
 
     def add(self, event: Event) -> None:
         """Take an event, in any order."""
-        key = (event.source, event.id)
-        held = self.events.setdefault(key, event)
+        of_source = self._held.get(event.source)
+        if of_source is None:
+            of_source = self._held[event.source] = {}
+        held = of_source.setdefault(event.id, event)
         if held is event:
             return
-        if same(held, event) or any(same(loser, event) for loser in self.losers.get(key, ())):
+        losers = self._losers.get((event.source, event.id), [])
+        if same(held, event) or any(same(loser, event) for loser in losers):
             self.duplicates += 1
             return
         self.conflicting += 1
-        holds = smaller(held, event)
-        self.events[key] = holds
-        self.losers.setdefault(key, []).append(event if holds is held else held)
+        holds = of_source[event.id] = smaller(held, event)
+        losers.append(event if holds is held else held)
+        self._losers[event.source, event.id] = losers
 
 
 def happened(events: Iterable[Event]) -> tuple[list[Event], int]:

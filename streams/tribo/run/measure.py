@@ -73,12 +73,14 @@ def measure(
     rejects: list[dict[str, Any]] = []
     _make(out)
     records = read(taken.add, rejects.append)
-    events = list(taken.events.values())
+    events = taken.events
     _, retracted = happened(events)
     rows, findings, tally = measure_events(events, standards, until)
     names = Names(key, personal)
-    _write_lines(out / "journeys.jsonl", sorted((names.row(row.row()) for row in rows), key=itemgetter("journey")))
-    _write_lines(out / "findings.jsonl", sorted((names.row(finding.row()) for finding in findings), key=itemgetter("id")))
+    shown = (names.row(row.row()) for row in rows)
+    _write_lines(out / "journeys.jsonl", sorted(shown, key=itemgetter("journey")) if personal else shown)
+    shown = (names.row(finding.row()) for finding in findings)
+    _write_lines(out / "findings.jsonl", sorted(shown, key=itemgetter("id")) if personal else shown)
     _write_lines(out / "rejects.jsonl", rejects)
     (out / "standards.json").write_text(json.dumps(scoreboard(standards, tally), indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     seconds = time.perf_counter() - began
