@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tribo.ledger.ledger import Ledger
+from tribo.ledger.ledger import Ledger, Unreachable
 from tribo.ledger.reader import Reader
 from tribo.measure.standards import compile_standards
 from tribo.pseudonym import Names
@@ -73,7 +74,14 @@ async def telling(folder: Path, *targets: tuple[Notify, str]) -> AsyncIterator[C
     ledger = Ledger.open(folder)
     committer = Committer(ledger, RULES)
     committer.start()
-    task = asyncio.ensure_future(tell(committer, targets, lambda: Reader(folder), NAMES, "http://page.example", 0.02))
+    looks = count()
+
+    def reader() -> Reader:
+        if next(looks) % 3 == 0:  # now and then the database is away
+            raise Unreachable("away")
+        return Reader(folder)
+
+    task = asyncio.ensure_future(tell(committer, targets, reader, NAMES, "http://page.example", 0.02))
     try:
         yield committer
     finally:

@@ -197,7 +197,12 @@ async def tell(
     timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN_SECONDS)
     async with aiohttp.ClientSession(timeout=timeout, trust_env=False, max_line_size=8190) as session:
         while True:
-            risks, before = await loop.run_in_executor(None, look)
+            try:
+                risks, before = await loop.run_in_executor(None, look)
+            except Exception as error:  # a database that is away, or a fault of ours: the next look may do better, and nothing is forgotten
+                log.warning("promises at risk can't be looked at (%s)", type(error).__name__)
+                await asyncio.sleep(every_seconds)
+                continue
             told = msgspec.json.decode(before, type=dict[str, str]) if before else {}
             new, now = changes(risks, told)
             if now != told:
