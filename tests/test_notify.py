@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,14 @@ async def telling(folder: Path, *targets: tuple[Notify, str]) -> AsyncIterator[C
             raise Unreachable("away")
         return Reader(folder)
 
-    task = asyncio.ensure_future(tell(committer, targets, reader, NAMES, "http://page.example", 0.02))
+    def keep(text: str) -> str:
+        ledger.keep_text("notices", text)
+        return ""
+
+    async def kept(text: str) -> None:
+        await asyncio.wrap_future(committer.call(partial(keep, text)))
+
+    task = asyncio.ensure_future(tell(targets, reader, RULES, kept, now, NAMES, "http://page.example", 0.02))
     try:
         yield committer
     finally:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from urllib.parse import quote
 
 import aiohttp
 import msgspec
 
-from tribo.ledger.ledger import Ledger, NoRoom, Unreachable
+from tribo.ledger.ledger import NoRoom, Unreachable
 from tribo.ledger.reader import Reader
 from tribo.measure.standards import Entry, Standards
 from tribo.pseudonym import Names, key_of_environment
@@ -166,31 +166,36 @@ async def send(session: aiohttp.ClientSession, url: str, content: dict[str, obje
     log.warning("a webhook for promises at risk can't be reached: the message is lost")
 
 
-def keep(ledger: Ledger, told: dict[str, str]) -> str:
-    """Keep what was told in the ledger. Raises NoRoom and Unreachable."""
-    ledger.keep_text(NAME, msgspec.json.encode(told).decode())
-    return ""
-
-
 async def tell_of_risks(committer: Committer, settings: Settings, port: int) -> None:
-    """Tell the webhooks of the settings, for ever. `port` is the one that is listened on."""
+    """Tell the webhooks of the embedded run's settings, for ever. `port` is the one that is listened on."""
+    ledger = committer.ledger
+
+    def keep(text: str) -> str:
+        ledger.keep_text(NAME, text)
+        return ""
+
+    async def kept(text: str) -> None:
+        await asyncio.wrap_future(committer.call(partial(keep, text)))
+
     page = (settings.page.url or f"http://{settings.host}:{port}").rstrip("/")
     names = Names(key_of_environment(), {kind for name in settings.mappings() for kind in Mapping.load(name).personal})
-    where = committer.ledger.where
-    await tell(committer, addresses(settings.notify), lambda: Reader(where), names, page)
+    await tell(
+        addresses(settings.notify), lambda: Reader(ledger.where), committer.standards, kept, committer.clock.wall, names, page
+    )  # fmt: skip
 
 
 async def tell(
-    committer: Committer, targets: Sequence[tuple[Notify, str]], reader_factory: Callable[[], Reader], names: Names, page: str,
-    every_seconds: float = LOOK_EVERY_SECONDS,
+    targets: Sequence[tuple[Notify, str]], reader_factory: Callable[[], Reader], standards: Standards,
+    keep: Callable[[str], Awaitable[None]], clock: Callable[[], int], names: Names, page: str, every_seconds: float = LOOK_EVERY_SECONDS,
 ) -> None:  # fmt: skip
-    """Look and tell, for ever. `targets`: each with its address."""
+    """Look and tell, for ever. `targets`: each with its address. `keep` has a text on disk when it returns, as the setting `notices`; it
+    raises NoRoom or Unreachable when it can't now, Broken when it never will again."""
     loop = asyncio.get_running_loop()
 
     def look() -> tuple[list[Risk], str | None]:
         reader = reader_factory()
         try:
-            return at_risk(reader, committer.standards), reader.setting(NAME)
+            return at_risk(reader, standards), reader.setting(NAME)
         finally:
             reader.close()
 
@@ -207,12 +212,12 @@ async def tell(
             new, now = changes(risks, told)
             if now != told:
                 try:
-                    await asyncio.wrap_future(committer.call(partial(keep, committer.ledger, now)))
+                    await keep(msgspec.json.encode(now).decode())
                 except (NoRoom, Unreachable):
                     new = []  # told when it can be remembered
                 except Broken:
                     return
             contents = [(url, for_target(target, new)) for target, url in targets]
-            at = committer.clock.wall()
+            at = clock()
             await asyncio.gather(*(send(session, url, message(wanted, at, names, page)) for url, wanted in contents if wanted))
             await asyncio.sleep(every_seconds)
