@@ -17,12 +17,13 @@ from aiohttp.test_utils import TestServer
 
 from tribo.ledger.ledger import Ledger, Unreachable
 from tribo.ledger.reader import Reader
+from tribo.measure.advance import Frontier
 from tribo.measure.standards import compile_standards
 from tribo.pseudonym import Names
 from tribo.run.commit import Committer, Delivery
 from tribo.run.demo import STANDARDS
 from tribo.run.importing import import_files
-from tribo.run.notify import MOST_LINES, Risk, changes, message, tell
+from tribo.run.notify import MOST_LINES, Risk, changes, message, tell, tell_from_database
 from tribo.run.settings import Notify, Settings, addresses, load_settings
 from tribo_schemas.config import BadConfig
 from tribo_schemas.event import event_of, stamp
@@ -130,6 +131,28 @@ def test_each_change_is_told_once_whatever_happens_to_the_process(tmp_path: Path
         assert first["journey_url"] == "http://page.example/journeys/order:1"
         assert "wasn't told" in heard.told[0]["text"]
         assert "anna" not in str(heard.told)
+
+    asyncio.run(story())
+
+
+def test_a_process_that_only_serves_tells_once_too(postgres: str) -> None:
+    due = {"promise": "delivery", "due": stamp(now() + 15 * MINUTE)}
+    ledger = Ledger.open(postgres)
+    ledger.apply([said(1, -100, "opened"), said(2, -100, "promised", **due)], Frontier(now()), RULES)
+    ledger.close()
+
+    async def story() -> None:
+        heard = Heard()
+        async with heard.serving() as url:
+            for _ in range(2):  # the second is another process
+                telling = asyncio.ensure_future(
+                    tell_from_database(postgres, [(Notify(url=url), url)], RULES, NAMES, "http://page.example", 0.02)
+                )
+                await heard.until(1)
+                await some_rounds()
+                assert not telling.done(), telling
+                telling.cancel()
+        assert len(heard.told) == 1
 
     asyncio.run(story())
 

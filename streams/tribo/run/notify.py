@@ -18,10 +18,11 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-from tribo.ledger.ledger import NoRoom, Unreachable
+from tribo.ledger.database import NoRoom, Unreachable, Where, open_writing
 from tribo.ledger.reader import Reader
 from tribo.measure.standards import Entry, Standards
 from tribo.pseudonym import Names, key_of_environment
+from tribo.run.clock import ReceiveClock
 from tribo.run.commit import Committer
 from tribo.run.delivery import Broken
 from tribo.run.settings import Notify, Settings, addresses
@@ -182,6 +183,29 @@ async def tell_of_risks(committer: Committer, settings: Settings, port: int) -> 
     await tell(
         addresses(settings.notify), lambda: Reader(ledger.where), committer.standards, kept, committer.clock.wall, names, page
     )  # fmt: skip
+
+
+async def tell_from_database(
+    database: Where, targets: Sequence[tuple[Notify, str]], standards: Standards, names: Names, page: str,
+    every_seconds: float = LOOK_EVERY_SECONDS,
+) -> None:  # fmt: skip
+    """Tell of what a ledger on PostgreSQL holds, for ever: for a process that only serves. One such process at a time."""
+
+    async def kept(text: str) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, _put, database, text)
+
+    await tell(targets, lambda: Reader(database), standards, kept, ReceiveClock().wall, names, page, every_seconds)
+
+
+def _put(database: Where, text: str) -> None:
+    writing = open_writing(database)
+    try:
+        with writing.translated():
+            writing.begin()
+            writing.put("settings", [(NAME, text)])
+            writing.commit()
+    finally:
+        writing.close()
 
 
 async def tell(
