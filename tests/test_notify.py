@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -153,6 +154,28 @@ def test_a_process_that_only_serves_tells_once_too(postgres: str) -> None:
                 assert not telling.done(), telling
                 telling.cancel()
         assert len(heard.told) == 1
+
+    asyncio.run(story())
+
+
+def test_tribo_serve_tells_whom_its_settings_name(postgres: str, tmp_path: Path) -> None:
+    ledger = Ledger.open(postgres)
+    due = {"promise": "delivery", "due": stamp(now() + 15 * MINUTE)}
+    ledger.apply([said(1, -100, "opened"), said(2, -100, "promised", **due)], Frontier(now()), RULES)
+    ledger.close()
+
+    async def story() -> None:
+        heard = Heard()
+        async with heard.serving() as url:
+            (tmp_path / "tribo.yaml").write_text(f"database: {postgres}\nstandards: {STANDARDS}\nnotify: [{{url: '{url}'}}]\n")
+            process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tribo", "serve", "--settings", str(tmp_path / "tribo.yaml"))
+            try:
+                await heard.until(1)
+            finally:
+                process.terminate()
+                assert await process.wait() == 0
+        assert heard.told[0]["promises"][0]["item"] == "order:1"
+        assert heard.told[0]["promises"][0]["journey_url"].startswith("http://127.0.0.1:")
 
     asyncio.run(story())
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tribo.run.settings import Page, Source, SourceName, load
+from tribo.run.settings import Notify, Page, Source, SourceName, load
 from tribo_schemas.config import BadConfig
 
 Days = Annotated[int, Field(ge=1, le=36_500)]
@@ -56,6 +56,8 @@ class Distributed(BaseModel):
     """What a request must bear, but for `/livez` and `/readyz`; without one only this machine is served."""
     page: Page = Page()
     """Who may look at the page of `serve`."""
+    notify: list[Notify] = []
+    """Who hears of promises at risk, told by `serve`: give it to one such process."""
     instance: str | None = None
     """A name of this worker that stays the same over restarts: it then comes back without its group being dealt anew."""
     batch_events: Annotated[int, Field(ge=1, le=100_000)] = 5_000

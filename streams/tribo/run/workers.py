@@ -15,13 +15,17 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from tribo.ledger.reader import Reader
+from tribo.pseudonym import Names, key_of_environment
 from tribo.run.clock import ReceiveClock
 from tribo.run.distributed import Distributed
 from tribo.run.embedded import access_of, standards_of
 from tribo.run.garbage import collect_seldom
 from tribo.run.ingest import guard, ingest_application
+from tribo.run.notify import tell_from_database
 from tribo.run.probes import check_address, listen, probe_routes
+from tribo.run.settings import addresses
 from tribo.run.sources import Senders
+from tribo.wire.mapping import Mapping
 from tribo_schemas.config import BadConfig
 
 log = logging.getLogger("tribo")
@@ -141,6 +145,9 @@ def run_serve(settings: Distributed) -> int:
         check_address(settings)
     standards, _ = standards_of(settings.standards)
     Reader(settings.database).close()
+    targets = addresses(settings.notify)
+    mappings = [entry.mapping for entry in settings.topics] + [source.mapping for source in settings.sources.values()]
+    names = Names(key_of_environment(), {kind for name in mappings if name is not None for kind in Mapping.load(name).personal})
 
     def reader() -> Reader:
         return Reader(settings.database)
@@ -154,8 +161,12 @@ def run_serve(settings: Distributed) -> int:
         runner, address = await listen(app, settings)
         _on_signals(stop.set)
         log.warning("the page is at %s", address)
+        page = (settings.page.url or address).rstrip("/")
+        telling = asyncio.ensure_future(tell_from_database(settings.database, targets, standards, names, page)) if targets else None
         collect_seldom()
         await stop.wait()
+        if telling is not None:
+            telling.cancel()
         await runner.cleanup()
         return 0
 
