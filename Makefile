@@ -26,6 +26,8 @@ fuzz: .venv/stamp
 
 bench: .venv/stamp
 	$(BIN)/python tests/bench.py
+	$(BIN)/python tests/servers.py
+	$(BIN)/python tests/bench_distributed.py
 
 # 100 kills, 20 pauses, 5 restarts of broker and database; about a quarter of an hour
 torture: .venv/stamp

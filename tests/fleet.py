@@ -177,10 +177,14 @@ class Fleet:
             process.wait()
             raise AssertionError(f"a worker did not end in 30 s\n{self.tail()}") from None
 
+    def addresses(self, kind: str) -> list[str]:
+        """Where workers of a kind said that they listen, those that have ended among them."""
+        return re.findall(rf"tribo: {kind} .* at (http://[\d.:]+/)", self.log.read_text(errors="replace"))
+
     def state(self) -> str:
         """What the workers say of themselves."""
         said = []
-        for kind, address in re.findall(r"tribo: (\w+) .* at (http://[\d.:]+/)", self.log.read_text(errors="replace")):
+        for kind, address in [(which, found) for which in ("wire", "measure") for found in self.addresses(which)]:
             for path in ("readyz", "metrics"):
                 try:
                     answer = urllib.request.urlopen(address + path, timeout=2).read().decode()

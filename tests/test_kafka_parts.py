@@ -6,12 +6,17 @@ import asyncio
 import json
 import re
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
+import psycopg
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
@@ -30,7 +35,7 @@ from tribo.run.sources import Senders
 from tribo.run.topics import make_topics
 from tribo.run.wire_worker import CONNECT, Reading, WireWorker
 from tribo_schemas.config import BadConfig
-from tribo_schemas.event import stamp
+from tribo_schemas.event import decode_event, stamp
 
 STANDARDS = compile_standards(None)
 DESK = """source: desk
@@ -263,6 +268,27 @@ def test_a_topic_made_anew_ends_the_worker_with_a_message(kafka: str, postgres: 
 
     worker = measured(settings, ended)
     assert "ends at offset 0, but the ledger has read it up to 7: the topic was deleted and made anew" in str(worker.failed)
+
+
+def test_serve_shows_page_and_metrics_of_a_ledger_and_says_when_it_is_gone(postgres: str, tmp_path: Path) -> None:
+    with closing(Ledger.open(postgres)) as ledger:
+        ledger.apply([decode_event(json.dumps(case(1, customer="c1")))], Frontier(time.time_ns() // 1_000_000), STANDARDS)
+    file = tmp_path / "tribo.yaml"
+    file.write_text(f"database: {postgres}\nport: 0\n")
+    with subprocess.Popen([sys.executable, "-m", "tribo", "serve", "--settings", str(file)], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            address = next(line for line in process.stderr if "the page is at" in line).split()[-1]
+            assert b"tribo_ledger_events 1.0" in urlopen(f"{address}metrics").read()
+            assert b"case:1" in urlopen(f"{address}journeys/case:1").read()
+            assert json.loads(urlopen(f"{address}readyz").read()) == {"ready": True}
+            with psycopg.connect(postgres, autocommit=True) as connection:
+                connection.execute("DROP TABLE tribo_tables")
+            with pytest.raises(HTTPError, match="503"):
+                urlopen(f"{address}readyz")
+        finally:
+            process.terminate()
+        assert process.wait(10) == 0
 
 
 def test_every_number_of_a_worker_is_documented() -> None:

@@ -205,6 +205,8 @@ class Ledger:
         """What `Reader` is given to read this ledger."""
         self.db = db
         self.partition = partition
+        self.histories_kept = HISTORIES_KEPT
+        """How many decoded histories stay in memory."""
         self._standards = 0
         self._before: dict[int, Any] = {}
         self._rehearsing = False
@@ -337,7 +339,7 @@ class Ledger:
             raise
         self._version += 1
         self._locked.clear()
-        while len(self._cache) > HISTORIES_KEPT:
+        while len(self._cache) > self.histories_kept:
             del self._cache[next(iter(self._cache))]
         while len(self._names) > NAMES_KEPT:
             del self._names[next(iter(self._names))]

@@ -96,6 +96,11 @@ class Distributed(BaseModel):
         """Records that could not be read, as they came."""
         return f"{self.prefix}.rejects"
 
+    def mappings(self) -> list[str]:
+        """The mappings in use, by name or file."""
+        named = [*(entry.mapping for entry in self.topics), *(source.mapping for source in self.sources.values())]
+        return [name for name in named if name is not None]
+
     def own_topics(self) -> tuple[str, ...]:
         """The topics that Tribo writes."""
         return self.events_topic, self.findings_topic, self.journeys_topic, self.rejects_topic

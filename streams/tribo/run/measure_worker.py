@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -31,6 +32,8 @@ from tribo.run.measure_numbers import Numbers
 from tribo.run.publish import Publisher
 from tribo.run.records import FRONTIER
 from tribo.run.share import Got, Share
+from tribo.wire.mapping import Mapping as SourceMapping
+from tribo.wire.mapping import brought_by
 from tribo_schemas.config import BadConfig
 
 log = logging.getLogger("tribo")
@@ -43,8 +46,10 @@ STUCK_SECONDS = 60.0
 BEHIND_SECONDS = 60.0
 AGAIN_SECONDS = 1.0
 INBOX_RECORDS = 64
-MOST_BYTES_AT_ONCE = 8 << 20
+MOST_BYTES_AT_ONCE = 2 << 20
 THREADS = 4
+HISTORIES_KEPT = 40_000
+"""How many decoded histories a worker keeps in memory, over all its partitions."""
 DAY = 86_400_000
 HOUR_SECONDS = 3600.0
 DRAIN_SECONDS = 5.0
@@ -80,6 +85,7 @@ class MeasureWorker:
         self.database_away = False
         self.ended = asyncio.Event()
         self._standards, self._text, self._clock = standards, standards_text, clock
+        self._brings = brought_by(map(SourceMapping.load, settings.mappings()))
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="fold")
         self._works: dict[int, asyncio.Task[None]] = {}
         self._taking_up = asyncio.Lock()
@@ -193,21 +199,24 @@ class MeasureWorker:
             for number, place in wanted.items():
                 share = self.shares.get(number)
                 if share is None:
-                    ledger = await self._until_reachable(self._open, number)
-                    if ledger is None:
+                    share = await self._until_reachable(self._hold, number)
+                    if share is None:
                         return offsets
-                    share = self.shares[number] = Share(number, ledger, self._standards, self._clock())
+                    self.shares[number] = share
                     self._works[number] = asyncio.create_task(self._work(share))
                 async with share.lock:
                     if await self._until_reachable(share.ledger.reread) is None:
                         return offsets
                     offsets[place] = share.take_up_again()
                     share.moved_at = time.monotonic()
+            for share in self.shares.values():
+                share.ledger.histories_kept = HISTORIES_KEPT // len(self.shares)
             await self._note_ends(wanted)
             return offsets
 
-    def _open(self, number: int) -> Ledger:
-        return Ledger.open(self.settings.database, self._text, partition=number)
+    def _hold(self, number: int) -> Share:
+        ledger = Ledger.open(self.settings.database, self._text, partition=number)
+        return Share(number, ledger, self._standards, self._clock(), self._brings)
 
     async def _let_go(self, number: int) -> None:
         share = self.shares.pop(number)
@@ -215,8 +224,9 @@ class MeasureWorker:
         share.arrived.set()
         share.room.set()
         await self._works.pop(number)
-        self.numbers.let_go(number, share.counts())
-        await self._in_thread(share.close)
+        async with share.lock:  # the timer may be at it
+            self.numbers.let_go(number, share.counts())
+            await self._in_thread(share.close)
 
     async def _until_reachable(self, work: Callable[..., Given], *arguments: Any) -> Given | None:
         """Do it, and again for as long as the database is away; None when the process ends meanwhile."""
@@ -263,10 +273,12 @@ class MeasureWorker:
         elif verdict == "take":
             share.high = max(share.high, message.offset + 1, self._high(share))
             report = next((value for name, value in _pairs(message.headers) if name == FRONTIER), None)
-            share.inbox.append(Got(message.offset, message.value or b"", report, int(message.timestamp * 1000)))
+            got = Got(message.offset, message.value or b"", report, int(message.timestamp * 1000))
+            share.inbox.append(got)
+            share.inbox_bytes += len(got.value)
             share.moved_at = time.monotonic()
             share.arrived.set()
-            if len(share.inbox) >= INBOX_RECORDS:
+            if len(share.inbox) >= INBOX_RECORDS or share.inbox_bytes >= MOST_BYTES_AT_ONCE:
                 share.room.clear()
                 await share.room.wait()
 
@@ -278,13 +290,13 @@ class MeasureWorker:
             return 0
 
     async def _seek(self, share: Share) -> None:
-        """Read again from where the share is."""
-        consumer = self.app.consumer
+        """Read again from where the share is. What fails here is seen by `_watch`, which tries again."""
         place = TP(self.settings.events_topic, share.number)
         share.sought += 1
         share.moved_at = time.monotonic()
-        if place in consumer.assignment():
-            await consumer.seek_wait({place: share.offsets.following})
+        with suppress(KafkaError, TimeoutError):
+            if place in self.app.consumer.assignment():
+                await self.app.consumer.seek_wait({place: share.offsets.following})
 
     async def _work(self, share: Share) -> None:
         """Fold what comes in, until the share is let go."""
@@ -308,8 +320,8 @@ class MeasureWorker:
         while share.inbox and (not records or size + len(share.inbox[0].value) <= MOST_BYTES_AT_ONCE):
             records.append(share.inbox.popleft())
             size += len(records[-1].value)
-        if len(share.inbox) < INBOX_RECORDS:
-            share.room.set()
+        share.inbox_bytes -= size
+        share.room.set()
         return records
 
     async def _fold(self, share: Share, records: list[Got]) -> None:
@@ -398,6 +410,8 @@ class MeasureWorker:
             return
         kept = (self.settings.rejects_days * DAY, self.settings.detail_days * DAY, self.settings.totals_days * DAY)
         async with share.lock:
+            if share.gone:
+                return
             try:
                 more = await self._in_thread(share.expire, *kept)
             except (Outpaced, Unreachable, NoRoom) as error:

@@ -41,9 +41,8 @@ class Publisher:
     def __init__(self, settings: Distributed) -> None:
         """Raises BadConfig: no such mapping."""
         self._settings = settings
-        named = [entry.mapping for entry in settings.topics] + [source.mapping for source in settings.sources.values()]
-        mappings = [Mapping.load(name) for name in named if name is not None]
-        self._names = Names(key_of_environment(), {kind for mapping in mappings for kind in mapping.file.personal})
+        personal = {kind for name in settings.mappings() for kind in Mapping.load(name).personal}
+        self._names = Names(key_of_environment(), personal)
         self._producer: AIOKafkaProducer | None = None
         self._partitions: dict[str, int] = {}
         self._reader: Reader | None = None

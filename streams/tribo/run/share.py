@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from tribo.ledger.ledger import Ledger
@@ -67,7 +67,10 @@ class Offsets:
 class Share:
     """A held partition."""
 
-    def __init__(self, number: int, ledger: Ledger, standards: Standards, clock: ReceiveClock) -> None:
+    def __init__(
+        self, number: int, ledger: Ledger, standards: Standards, clock: ReceiveClock, brings: Mapping[str, tuple[str, ...]] | None = None
+    ) -> None:
+        """`brings`: by promise, the sources that may bring its evidence."""
         self.number = number
         self.ledger = ledger
         self.lock = asyncio.Lock()
@@ -75,6 +78,7 @@ class Share:
         self.room = asyncio.Event()
         self.room.set()
         self.inbox: deque[Got] = deque()
+        self.inbox_bytes = 0
         self.offsets = Offsets(ledger.offset)
         self.high = 0
         """The offset that the next record written to the partition will have, as far as known."""
@@ -90,19 +94,21 @@ class Share:
         """The number up to which changes were published; -1: the ledger knows."""
         self._standards = standards
         self._clock = clock
+        self._brings = brings
         self._known_offset = ledger.offset
-        self._time = PartitionTime(ledger.watermarks(), clock.now())
+        self._time = PartitionTime(ledger.watermarks(), clock.now(), brings)
 
     def take_up_again(self) -> int:
         """Drop what is in memory and go by the ledger; returns the offset to read from."""
         before = self.offsets
         self.inbox.clear()
+        self.inbox_bytes = 0
         self.room.set()
         self.offsets = Offsets(self.ledger.offset)
         self.offsets.skipped, self.offsets.gaps, self.offsets.lost = before.skipped, before.gaps, before.lost
         self._known_offset = self.ledger.offset
         self.published_upto, self.changed = -1, True
-        self._time = PartitionTime(self.ledger.watermarks(), self._clock.now())  # what was dropped was not heard
+        self._time = PartitionTime(self.ledger.watermarks(), self._clock.now(), self._brings)  # what was dropped was not heard
         return self.offsets.following
 
     def unmoved(self) -> bool:

@@ -1,0 +1,169 @@
+"""The distributed path, measured: events per CPU second through `wire` and `measure`, what PostgreSQL takes, and how long it is from
+an event's acceptance until its finding can be read.
+
+    python tests/bench_distributed.py [EVENTS]      default 200,000 of the invented company; one wire worker, two measure workers
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+from kafka import KafkaProducer
+
+from broker import broker, fetch_jars
+from fleet import Feed, Fleet, demo_standards, events_kept, history
+from servers import PostgresServer, postgres_database
+from tribo.ledger.ledger import Reader
+from tribo.run.distributed import Distributed
+from tribo.run.topics import make_topics
+from tribo_schemas.event import stamp
+
+TICKS = os.sysconf("SC_CLK_TCK")
+LATENCY_SECONDS = 20
+PROBES_A_SECOND = 5
+
+
+def cpu_of(pid: int) -> float:
+    """CPU seconds of a process and of those of its children that have ended."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / TICKS
+
+
+def memory_of(pid: int) -> int:
+    """Resident memory, MB."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) // 1024
+
+
+def postgres_cpu(server: PostgresServer) -> float:
+    """CPU seconds of a server and its sessions, those that have ended among them."""
+    assert server._process is not None
+    main = server._process.pid
+    children = [int(child) for child in Path(f"/proc/{main}/task/{main}/children").read_text().split()]
+    return cpu_of(main) + sum(cpu_of(child) for child in children)
+
+
+def quantile(values: list[float], share: float) -> float:
+    return sorted(values)[min(int(len(values) * share), len(values) - 1)]
+
+
+class Latency(threading.Thread):
+    """Complaints sent by HTTP at a steady pace: from the answer 202 until each one's finding can be read."""
+
+    def __init__(self, address: str, database: str) -> None:
+        super().__init__(daemon=True)
+        self.seconds: list[float] = []
+        self._address, self._database = address, database
+        self._accepted: dict[str, float] = {}
+
+    def run(self) -> None:
+        began = time.monotonic()
+        sent = 0
+        with Reader(self._database) as reader:
+            while time.monotonic() < began + LATENCY_SECONDS or (self._accepted and time.monotonic() < began + 3 * LATENCY_SECONDS):
+                if time.monotonic() < began + LATENCY_SECONDS and sent < (time.monotonic() - began) * PROBES_A_SECOND:
+                    self._send(f"case:probe-{time.time_ns()}")
+                    sent += 1
+                if self._accepted:
+                    found = reader.rows("SELECT item FROM findings WHERE item IN (?*) AND kind = 'complaint'", (list(self._accepted),))
+                    for (item,) in found:
+                        self.seconds.append(time.monotonic() - self._accepted.pop(item))
+                time.sleep(0.01)
+        self.seconds += [float("inf")] * len(self._accepted)
+
+    def _send(self, item: str) -> None:
+        now = stamp(time.time_ns() // 1_000_000)
+        events = [
+            {"id": f"{item}-{fact}", "source": "probe", "time": now, "touchpoint": "service", "fact": fact, "item": item, "customer": item}
+            for fact in ("opened", "complained")
+        ]
+        request = urllib.request.Request(f"{self._address}events", json.dumps(events).encode(), {"Content-Type": "application/json"})
+        urllib.request.urlopen(request, timeout=30).close()
+        self._accepted[item] = time.monotonic()
+
+
+def wait(reached: Callable[[], bool]) -> None:
+    while not reached():
+        time.sleep(0.2)
+
+
+def main() -> None:
+    wrong = fetch_jars()
+    if wrong is not None:
+        sys.exit(f"no Kafka: {wrong}")
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
+    rows = history(count, 3, time.time_ns() // 1_000_000 - 3_600_000)
+    _, text = demo_standards()
+    server = PostgresServer(durable=True)
+    try:
+        with broker() as own, postgres_database(server.address, "bench") as database, tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "standards.yaml"
+            file.write_text(text)
+            topics = [{"topic": "bench.crm", "partitions": 4}]
+            settings = Distributed(kafka=own.address, database=database, prefix="bench", partitions=6, standards=file, topics=topics)
+            make_topics(settings)
+            bench(settings, rows, server, Path(folder))
+    finally:
+        server.close()
+
+
+def bench(settings: Distributed, rows: list[dict[str, object]], server: PostgresServer, folder: Path) -> None:
+    share = len(rows) * 7 // 10  # the rest comes at measured rates
+    fleet = Fleet(settings, folder)
+    database = settings.database
+    try:
+        producer = KafkaProducer(bootstrap_servers=settings.kafka, acks="all", linger_ms=50, batch_size=500_000)
+        for row in rows[:share]:
+            producer.send("bench.crm", json.dumps(row).encode())
+        producer.close()
+        distinct = len({(row["source"], row["id"]) for row in rows[:share]})
+        postgres_before = postgres_cpu(server)
+        began = time.monotonic()
+        fleet.start("wire")
+        fleet.start("measure", 2)
+        wait(lambda: events_kept(database) >= distinct)
+        seconds = time.monotonic() - began
+        used = {"wire": 0.0, "measure": 0.0}
+        for kind, process in fleet._workers:
+            used[kind] += cpu_of(process.pid)
+        database_seconds = postgres_cpu(server) - postgres_before
+        for kind, cpu in used.items():
+            print(f"{kind:10} {share:>9,} records {share / cpu:>10,.0f} a CPU second")
+        print(f"{'postgres':10} {share:>9,} records {share / database_seconds:>10,.0f} a CPU second of the database")
+        print(f"{'all':10} {share:>9,} records {share / seconds:>10,.0f} a second by the clock, from start to the last one folded")
+        for kind, process in fleet._workers:
+            print(f"{kind:10} {memory_of(process.pid):>9,} MB")
+        address = fleet.addresses("wire")[0]
+        top = share / seconds
+        rest = rows[share:]
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute("ANALYZE")
+        for part in (0.1, 0.5, 0.9):
+            many = min(int(top * part * LATENCY_SECONDS), len(rest))
+            feed = Feed(settings, rest[:many], many / (top * part))
+            rest = rest[many:] or rows
+            probe = Latency(address, database)
+            feed.start()
+            probe.start()
+            probe.join()
+            feed.join()
+            told = [quantile(probe.seconds, share) for share in (0.5, 0.9, 0.99)]
+            print(
+                f"{'latency':10} at {part:.0%} of that rate ({many / max(many / (top * part), 1):,.0f} records a second): "
+                f"{told[0]:.2f} s, {told[1]:.2f} s, {told[2]:.2f} s (p50, p90, p99 of {len(probe.seconds)})"
+            )
+    finally:
+        fleet.stop()
+
+
+if __name__ == "__main__":
+    main()
