@@ -16,10 +16,10 @@ from tribo.measure.standards import compile_standards
 from tribo.run.measure import measure_events
 from tribo.wire.catalogue import facts_of, table
 from tribo.wire.examples import check_examples
-from tribo.wire.mapping import Mapping, packaged
+from tribo.wire.mapping import PACKAGED, Mapping, packaged
 from tribo.wire.readers import Record
 from tribo.wire.rejects import Reject
-from tribo_schemas.config import parse_yaml
+from tribo_schemas.config import BadConfig, parse_yaml, read_yaml
 from tribo_schemas.event import Event, canonical, decode_event, instant
 from tribo_schemas.source import Change, Found, Mapped, Rule, SourceFile, Time, When, source_of
 
@@ -108,6 +108,36 @@ def test_a_record_with_anything_odd_in_it_is_mapped_or_refused_with_a_reason(nam
             here[last] = deepcopy(chance.choice(ODD))
         for made in mapping.events([Record("in", 1, json.dumps(raw, ensure_ascii=False).encode("utf-8", "surrogatepass"))]):
             assert isinstance(made, Reject) or canonical(decode_event(json.dumps(canonical(made)))) == canonical(made)
+
+
+SLIPS = (
+    None, True, 7, -1.5, "", "{", "}", "{}", "{a", "{*}", "{a|b}", "{each.a}", "{outer.a}", "a..b", "first", "opened", "iso", "%d", "UTC", "x" * 301, [], {}, [[]], ["a"],
+    {"take": "{a}"}, {"take": "{a}", "map": "m"}, {"exists": "x"}, {"above": "x"}, {"in": []}, {"changed": ["a"]}, {"among": "a", "by": "b", "equals": "{c}"}, "a[", "@",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", packaged())
+def test_a_mapping_with_any_slip_in_it_is_refused_with_a_line_or_runs(name: str) -> None:
+    text = json.loads(json.dumps(read_yaml(PACKAGED / f"{name}.yaml").root))
+    raws = [raw for example in loaded(name).examples for raw in example.raw]
+    chance = random.Random(name)
+    head = {key: value for key, value in text.items() if key != "examples"}
+    for _ in range(15):
+        slipped = deepcopy(head)
+        *steps, last = chance.choice(leaves(slipped)[1:])
+        here: Any = slipped
+        for step in steps:
+            here = here[step]
+        if isinstance(last, str) and chance.random() < 0.2:
+            here[chance.choice(("whem", "a.b", "fact", "take"))] = here.pop(last)
+        else:
+            here[last] = deepcopy(chance.choice(SLIPS))
+        try:
+            mapping = Mapping(source_of(parse_yaml(json.dumps(slipped).encode(), "slip.yaml")), "slip")
+        except BadConfig as error:
+            assert all(re.match(r"slip\.yaml:\d+: ", line) for line in str(error).splitlines()), error
+        else:
+            assert all(isinstance(made, Event | Reject) for made in mapping.events(deepcopy(raws)))
 
 
 def measured(name: str, until: str) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:

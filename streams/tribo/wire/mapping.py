@@ -46,6 +46,8 @@ MOST_ELEMENTS = 1_000
 """Of a list that a rule goes through; and of the events that one record gives."""
 MOST_ASKED = 3
 """Of the paths that are told for a record that gave nothing."""
+SHOWN = 80
+"""How much of a text stands in a reason."""
 MOST_RECEIVED = 10_000
 """Of the records in one body."""
 
@@ -642,13 +644,18 @@ class _Compiled:
             raise
 
 
+def _shown(text: str) -> str:
+    """A text as a reason quotes it."""
+    return repr(text) if len(text) <= SHOWN else f"{text[:SHOWN]!r}…"
+
+
 def _number(text: str, field: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = float("nan")
     if not -1e300 < number < 1e300:
-        raise Unmapped(f"{field}: {text!r} is not a number")
+        raise Unmapped(f"{field}: {_shown(text)} is not a number")
     return number
 
 
@@ -658,12 +665,12 @@ def _whole(text: str | None, field: str) -> int:
             raise ValueError
         return int(text)
     except ValueError:
-        raise Unmapped(f"{field}: {text!r} is not a whole number" if text is not None else f"{field}: is missing") from None
+        raise Unmapped(f"{field}: {_shown(text)} is not a whole number" if text is not None else f"{field}: is missing") from None
 
 
 def _truth(text: str, field: str) -> bool:
     if text not in ("true", "false"):
-        raise Unmapped(f"{field}: write true or false, or map to them; got {text!r}")
+        raise Unmapped(f"{field}: write true or false, or map to them; got {_shown(text)}")
     return text == "true"
 
 

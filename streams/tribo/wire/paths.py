@@ -40,6 +40,7 @@ MOST_DEPTH = 32
 MOST_STEPS = 50_000
 """Of one JMESPath expression over one record: nodes visited, and elements of what they give."""
 LETTERS_A_STEP = 64
+LONGEST_TIME = 80
 ITSELF = "*"
 NOTHING = (0, timedelta())
 
@@ -386,6 +387,8 @@ def clock(forms: tuple[str, ...], zone: str | None, plus: tuple[int, timedelta] 
         raise ValueError(f"{text!r} fits none of the formats {', '.join(forms)}")
 
     def checked(text: str) -> int:
+        if len(text) > LONGEST_TIME:  # and none such is remembered
+            raise ValueError(f"{text[:LONGEST_TIME]!r}… is too long for a time")
         try:
             return clock(text)
         except OverflowError:
