@@ -133,7 +133,7 @@ def test_records_take_their_fields_by_path_map_and_default(tmp_path: Path) -> No
         ({"id": "a", "type": "case.opened", "at": "soon", "data": {"case": {"id": 7}}}, "time: 'soon' fits none of the formats iso"),
         ({"id": "a", "type": "case.opened", "at": "9999-12-31T23:59:59-05:00", "data": {"case": {"id": 7}}}, "time: "),
         ({"id": "a", "type": "case.opened", "at": 1e30, "data": {"case": {"id": 7}}}, "fits none of the formats"),
-        ({"id": "a", "type": "case.opened", "at": "0" * 100_000 + "1", "data": {"case": {"id": 7}}}, "… is too long for a time"),
+        ({"id": "a", "type": "case.opened", "at": "0" * 10_000 + "1", "data": {"case": {"id": 7}}}, "… is too long for a time"),
         ({"id": "a", "type": "case.opened", "at": 0, "data": {}}, "item: a part of it is missing in the record"),
         ({"type": "case.opened", "at": 0, "data": {"case": {"id": 7}}}, "id: a part of it is missing in the record"),
         ({"id": "a" * 201, "type": "case.opened", "at": 0, "data": {"case": {"id": 7}}}, "id: "),
