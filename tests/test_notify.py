@@ -287,3 +287,4 @@ def test_an_address_may_stand_in_the_environment() -> None:
     assert addresses(settings.notify, {"CHAT_HOOK": "https://chat.example.com/hooks/1?sig=2"})[0][1] == "https://chat.example.com/hooks/1?sig=2"
     with pytest.raises(BadConfig, match="CHAT_HOOK must hold the whole address"):
         addresses(settings.notify, {})
+    assert [one.url for one in load_settings(None, {"TRIBO_NOTIFY": "http://a.example/1 http://b.example/2"}).notify] == ["http://a.example/1", "http://b.example/2"]

@@ -151,7 +151,8 @@ class Page(BaseModel):
 
 
 class Settings(BaseModel):
-    """Settings of the embedded run. Environment: TRIBO_ and the name in capitals, e.g. TRIBO_PORT; `follow` there is paths with `:`."""
+    """Settings of the embedded run. Environment: TRIBO_ and the name in capitals, e.g. TRIBO_PORT; `follow` there is paths with `:`,
+    `notify` addresses with spaces between them."""
 
     model_config = ConfigDict(extra="forbid")
     data: str | Path = "tribo-data"
@@ -197,7 +198,11 @@ def load(model: type[Told], path: Path | None, environment: Mapping[str, str] | 
     for name, text in (os.environ if environment is None else environment).items():
         field = name.removeprefix(PREFIX).lower()
         if name.startswith(PREFIX) and field in model.model_fields and field not in ("sources", "page", "topics"):
-            said[field] = [{"path": part} for part in text.split(":") if part] if field == "follow" else text
+            said[field] = text
+            if field == "follow":
+                said[field] = [{"path": part} for part in text.split(":") if part]
+            elif field == "notify":
+                said[field] = [{"url": part} for part in text.split()]
     if said:
         try:
             settings = model.model_validate(settings.model_dump(exclude_unset=True) | said)
