@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 WITHIN_SECONDS = 20.0
+QUEUE_ENDS = ("answered", "abandoned", "ended")
+"""How a wait in a queue ends: answered, given up, or with the item (resolved, closed, released)."""
 
 
 class QueueService(NamedTuple):
@@ -40,9 +42,14 @@ def queue_service(tally: Mapping[str, int], touchpoint: str, within_seconds: flo
         _, ended, at, limit = key.split("|")
         if at != touchpoint:
             continue
-        within = limit != "+Inf" and float(limit) <= within_seconds
+        within = is_within(limit, within_seconds)
         offered += number
         answered_within += number if within and ended == "answered" else 0
         abandoned += number if ended == "abandoned" else 0
         abandoned_within += number if within and ended == "abandoned" else 0
     return QueueService(offered, answered_within, abandoned, abandoned_within)
+
+
+def is_within(limit: str, within_seconds: float = WITHIN_SECONDS) -> bool:
+    """Whether waits of a bucket, named by its upper bound in seconds, lasted no longer than that."""
+    return limit != "+Inf" and float(limit) <= within_seconds

@@ -22,6 +22,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from tribo.ledger.reader import Reader
+from tribo.measure.queues import QUEUE_ENDS, WITHIN_SECONDS, is_within, queue_service
 from tribo.measure.standards import Standards
 from tribo.show.runbooks import runbook_routes
 from tribo_schemas.event import TOUCHPOINTS
@@ -178,6 +179,15 @@ class LedgerCollector(Collector):
         yield _histogram("tribo_wait_seconds", "Finished waits as customers lived through them.", labels, waits, 0)
         yield _histogram("tribo_wait_withdrawn_seconds", "Waits taken back again by what came later.", labels, waits, 1)
         yield _histogram("tribo_team_queue_seconds", "Finished waits in a live queue, by team.", ("team",), queues, 0)
+        exits = {(touchpoint, ended, within): (0, 0) for touchpoint in TOUCHPOINTS for ended in QUEUE_ENDS for within in ("yes", "no")}
+        for key, numbers in counters.items():
+            if key.startswith("queued|"):
+                _, ended, touchpoint, limit = key.split("|")
+                _add(exits, (touchpoint, ended, "yes" if is_within(limit) else "no"), numbers)
+        yield from _both(
+            "tribo_queue_exits", f"Waits in a live queue by how they ended, and whether within {WITHIN_SECONDS:g} s",
+            ("touchpoint", "ended", "within"), exits,
+        )  # fmt: skip
 
     def _now(self, counters: Counters) -> Iterator[Metric]:
         """How things stand, wherever the events came from."""
@@ -194,6 +204,15 @@ class LedgerCollector(Collector):
             for clock in CLOCKS:
                 running.add_metric((clock, touchpoint), now(f"waiting|{clock}|{touchpoint}"))
         yield from (promises, running)
+        level = _family("tribo_queue_service_level_ratio", "Answered in time, of those who did not give up at once.", "touchpoint")
+        abandoned = _family("tribo_queue_abandoned_ratio", "Gave up waiting in a live queue, of all who waited there.", "touchpoint")
+        standing = {key: now(key) for key in counters if key.startswith("queued|")}
+        for touchpoint in TOUCHPOINTS:
+            served = queue_service(standing, touchpoint)
+            for family, share in ((level, served.service_level), (abandoned, served.abandon_rate)):
+                if share is not None:
+                    family.add_metric((touchpoint,), share)
+        yield from (level, abandoned)
         queueing = _family("tribo_team_queue_running", "Customers waiting now in a live queue, by team.", "team")
         risk = _family(
             "tribo_promises_at_risk", "Open promises that may soon break, by whether the customer was told.", "touchpoint", "team", "told"
