@@ -216,6 +216,8 @@ rules:
         done = remap(data, str(path), 2**43, now=END)  # an update log is read whole, whatever the time
         assert bool(done.new) == (name == "log")
         done = remap(data, str(path), 0, now=END)
+        with Reader(data) as reader:  # at once, without waiting for anybody
+            assert any(finding.kind == "no_expectation" for finding in reader.standing())
         want = Input()
         rejected = []
         Mapping.load(str(path)).feed(inputs, want.add, rejected.append)

@@ -511,8 +511,10 @@ class Ledger:
                     held.dirty = True
                     self._own(held, work)
                     work.histories[history] = held
+            if replacing:  # what takes another's place is no conflict
+                outcomes = ["applied" if outcome == "conflict" else outcome for outcome in outcomes]
             for event, outcome in zip(batch, outcomes, strict=True):
-                self._sources[event.source].counts["applied" if replacing and outcome == "conflict" else outcome] += 1
+                self._sources[event.source].counts[outcome] += 1
             self.db.add("rejects", [(received_at, *row) for row in refused])
             self.db.add("raw", [(received_at, one.input, zlib.compress(one.body, 1), one.mapping, one.form) for one in raw])
             self.db.put("deliveries", [(name, digest, received_at) for name, digest in deliveries])

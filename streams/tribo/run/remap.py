@@ -80,7 +80,9 @@ def remap(
     try:
         if now is None:
             now = time.time_ns() // 1_000_000
-        frontier = Frontier(now, heard={name: mark for name, (mark, _) in ledger.watermarks().items() if mark is not None})
+        # who was only ever imported has said all that it has to say
+        heard = {name: now if mark is None else mark for name, (mark, _) in ledger.watermarks().items()}
+        frontier = Frontier(now, heard=heard)
         made = _made(ledger, mapping, since, now)
         retractions, fresh, changed, gone = _differences(ledger, made)
         with ledger.rehearsal() if dry else nullcontext():
