@@ -19,6 +19,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
@@ -1018,7 +1019,7 @@ class Ledger:
         for row in step.journeys:
             work.journeys.append((
                 history, row.journey, self.partition, changed, held.version + 1, row.status, row.friction, row.delight, row.opened_at,
-                row.last_event_at, _touchpoint_bits(row), int(row.synthetic), pack_struct(row), _promise_bits(row),
+                row.last_event_at, _touchpoint_bits(row.touchpoints), int(row.synthetic), pack_struct(row), _promise_bits(row),
                 int(row.customer is not None),
             ))  # fmt: skip
         self._pledge(held, step, work)
@@ -1037,13 +1038,14 @@ class Ledger:
         self._wake(held, step.deadlines, now, work)
 
     def _pledge(self, held: _Held, step: Step, work: _Work) -> None:
-        """Note down the promises of the items that changed."""
+        """Note down the promises that changed, and the open ones of items that did, whose holder may be another."""
         items, journeys = step.history.items, step.history.journeys
         for name in step.changed:
             item = items[name]
             for promise in item.promises.values() if item.promises else ():
-                journey = journeys[item.journey]
-                work.pledges.append(_pledge_row(held.id, item, promise, journey.customer, journey.synthetic))
+                if step.whole or promise.state == "open" or (name, promise.id) in step.decided:
+                    journey = journeys[item.journey]
+                    work.pledges.append(_pledge_row(held.id, item, promise, journey.customer, journey.synthetic))
         if step.whole and not held.new:
             work.pledges_anew.append((held.id,))
 
@@ -1444,7 +1446,8 @@ def _late(groups: Mapping[int, list[Event]], before: Mapping[int, Any]) -> set[t
     for history, events in groups.items():
         last, decided = before.get(history, (None, None))
         for event in events:
-            if (last is not None and order_key(event) < tuple(last)) or (decided is not None and event.time <= decided):
+            before_last = last is not None and event.time <= last[0] and order_key(event) < tuple(last)
+            if before_last or (decided is not None and event.time <= decided):
                 late.add((event.source, event.id))
     return late
 
@@ -1515,6 +1518,8 @@ def _move_findings(db: Database, gone: int, into: int) -> None:
 
 def _promise_bits(row: JourneyRow) -> int:
     """A bit for each state that some promise of the journey is in."""
+    if not row.promises.made:
+        return 0
     return sum(bit for name, bit in PROMISE_BITS.items() if getattr(row.promises, name))
 
 
@@ -1529,8 +1534,9 @@ def _pledge_row(history: int, item: Item, promise: Promise, customer: str | None
     )  # fmt: skip
 
 
-def _touchpoint_bits(row: JourneyRow) -> int:
-    return sum(TOUCHPOINT_BITS[touchpoint] for touchpoint in row.touchpoints)
+@lru_cache(maxsize=64)
+def _touchpoint_bits(touchpoints: tuple[str, ...]) -> int:
+    return sum(TOUCHPOINT_BITS[touchpoint] for touchpoint in touchpoints)
 
 
 __all__ = ["Ledger", "NoRoom", "Outcome", "Outpaced", "Reader", "Unreachable"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from tribo.measure import effort, handoffs, promises, voice
 from tribo.measure.fold import CONFIRMATION, DUE, EXPECTATION, RISK, TARGET, Fold, Frontier, OnFact, OnTimer
 from tribo.measure.history import History, Item, decode_history, encode_history
-from tribo.measure.journeys import LINKS, effective, topology
+from tribo.measure.journeys import LINKS, effective, in_order, topology
 from tribo.measure.score import band, row_of
 from tribo.measure.standards import Standards
 from tribo.measure.standing import standing
@@ -70,7 +70,8 @@ class Step:
 
     `found` and `withdrawn` (ids) are what this step changed; when `whole`, `found` is every standing finding and
     `journeys` every row of the history. `tally` is added to the counters; when `whole` it replaces what the history gave before.
-    `changed` are the items that may stand otherwise than before.
+    `changed` are the items that may stand otherwise than before, `decided` the promises (item, id)
+    whose fate or due did.
     `deadlines` says by source ('' for none) when time alone may next change something, at the earliest.
     """
 
@@ -78,9 +79,9 @@ class Step:
     found: list[Finding]
     withdrawn: list[str]
     journeys: list[JourneyRow]
-    gone: list[str]
     tally: dict[str, int]
     changed: list[str]
+    decided: set[tuple[str, str]]
     deadlines: dict[str, int] = field(default_factory=dict)
     whole: bool = False
 
@@ -105,7 +106,7 @@ def advance(history: History | None, events: Sequence[Event], frontier: Frontier
     """
     if history is None:
         history = History()
-    ordered = sorted(events, key=order_key) if len(events) > 1 else events
+    ordered = in_order(events) if len(events) > 1 else events
     if not _follows(history, ordered, frontier):
         return None
     run = Fold(history, frontier, standards, None, FACTS, TIMERS, promises.implied, effort.started)
@@ -209,7 +210,9 @@ def _step(run: Fold, whole: bool) -> Step:
     for timer in timers:
         if deadlines.get(timer.waits_on, LATEST) > timer.at:
             deadlines[timer.waits_on] = timer.at
-    return Step(history, list(run.found.values()), list(run.withdrawn), rows, [], run.tally, list(run.before), deadlines, whole)
+    return Step(
+        history, list(run.found.values()), list(run.withdrawn), rows, run.tally, list(run.before), run.decided, deadlines, whole
+    )  # fmt: skip
 
 
 def _restand(run: Fold) -> None:

@@ -84,12 +84,13 @@ def finding_id(kind: str, item: str, promise: str | None, standard: str | None, 
 class Fold:
     """One pass over a history's events. Holds the state, and collects what is found and withdrawn on the way.
 
-    `before` is how each item that was touched stood in the counters until then; `touched` are the journeys whose rows may change.
+    `before` is how each item that was touched stood in the counters until then; `touched` are the journeys whose rows may change;
+    `decided` the promises that came to another state or due.
     """
 
     __slots__ = (
-        "at", "before", "dues", "event", "facts", "found", "frontier", "history", "implies", "items", "journeys", "points", "reference",
-        "restored", "standards", "starts", "tally", "timers", "topology", "touched", "withdrawn",
+        "at", "before", "decided", "dues", "event", "facts", "found", "frontier", "history", "implies", "items", "journeys", "points",
+        "reference", "restored", "standards", "starts", "tally", "timers", "topology", "touched", "withdrawn",
     )  # fmt: skip
 
     def __init__(
@@ -113,6 +114,7 @@ class Fold:
         self.tally: dict[str, int] = {}
         self.touched: set[str] = set()
         self.before: dict[str, dict[str, int]] = {}
+        self.decided: set[tuple[str, str]] = set()
         self.event: Event | None = None
         self.at = 0
         self.reference = ""
@@ -328,6 +330,7 @@ class Fold:
 
     def decide(self, item: Item, promise: Promise, state: str) -> None:
         """A promise comes to another state."""
+        self.decided.add((item.id, promise.id))
         self.add_promise(item, promise.state, -1)
         promise.state = state
         self.add_promise(item, state)

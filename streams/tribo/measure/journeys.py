@@ -87,14 +87,20 @@ def effective(events: Iterable[Event]) -> list[Event]:
 
     A retraction may itself be taken back. Of retractions that take each other back, the latest in order stands.
     """
-    ordered = list(events)
-    if not all(map(_earlier, ordered, ordered[1:])):  # they often come in order
-        ordered.sort(key=order_key)
+    ordered = in_order(events)
     retractions = [event for event in ordered if event.fact == "retracted"]
     if not retractions:
         return ordered
     gone = taken_back(retractions)
     return [event for event in ordered if event.fact != "retracted" and (event.source, event.id) not in gone]
+
+
+def in_order(events: Iterable[Event]) -> list[Event]:
+    """The events by `order_key`; they often come that way."""
+    ordered = list(events)
+    if not all(map(_earlier, ordered, ordered[1:])):
+        ordered.sort(key=order_key)
+    return ordered
 
 
 def _earlier(one: Event, other: Event) -> bool:

@@ -256,6 +256,7 @@ def _move(fold: Fold, item: Item, promise: Promise, due: int, reference: str) ->
         if promise.state == OPEN and promise.breaks_at < fold.at:
             _break(fold, item, promise, max(promise.breaks_at, promise.asked))
         promise.moved_late += 1
+        fold.decided.add((item.id, promise.id))
         fold.add_promise(item, "moved_late")
         promise.due = due
         fold.find("promise_moved_late", item, reference, evidence, promise=promise.id)
