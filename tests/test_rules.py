@@ -22,6 +22,7 @@ from alert_cases import LONG, QUICK, Case, judged
 from tribo.cli import app
 from tribo.measure.standards import compile_standards
 from tribo.run.demo import STANDARDS
+from tribo.show.routing import write_routing
 from tribo.show.rules import FACTORS, Options, factors_of, rules_file, surprising_misses, write_rules
 from tribo.show.runbooks import runbook_routes
 from tribo_schemas.config import BadConfig
@@ -207,6 +208,7 @@ def test_a_factor_that_cannot_be_reached_is_an_error(tmp_path: Path, objective: 
 
 
 @needs_promtool
+@needs_amtool
 def test_whatever_a_standards_file_says_the_rules_stay_rules(tmp_path: Path) -> None:
     path = tmp_path / "standards.yaml"
     path.write_text(json.dumps({
@@ -220,6 +222,11 @@ def test_whatever_a_standards_file_says_the_rules_stay_rules(tmp_path: Path) -> 
         text = write_rules(path, Options(faster=faster))
         (tmp_path / "rules.yml").write_text(text)
         said("promtool", "check", "rules", str(tmp_path / "rules.yml"))
+    routing = tmp_path / "alertmanager.yml"
+    routing.write_text(write_routing(path, "http://127.0.0.1:9095/{receiver}", "http://127.0.0.1:9096/"))
+    said("amtool", "check-config", str(routing))
+    tested = said("amtool", "config", "routes", "test", f"--config.file={routing}", 'owner="o\\"w\\n"')
+    assert tested.splitlines()[0] == 'owner-o"w'
     summary = next(rule["annotations"]["summary"] for group in yaml.safe_load(text)["groups"] for rule in group["rules"] if "alert" in rule)
     assert summary == 'We "{{ "{{" }} .Values {{ "}}" }}" \\ never\nwait.'
 

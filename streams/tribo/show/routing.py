@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tribo.measure.standards import Standards
-from tribo.show.rules import NOBODY, Options, as_yaml, read
+from tribo.show.rules import NOBODY, Options, as_yaml, quoted, read
 
 WATCHDOG = "watchdog"
 PAGE = "page"
@@ -27,7 +28,7 @@ def alertmanager_file(
 ) -> dict[str, Any]:
     """The configuration. `notify` is the address of a webhook, in which {receiver} stands for who is told; `watchdog` another's."""
     owners, teams = receivers_of(standards)
-    named = [(f"owner-{name}", f'owner="{name}"') for name in owners] + [(f"team-{name}", f'team="{name}"') for name in teams]
+    named = [(f"owner-{name}", f"owner={quoted(name)}") for name in owners] + [(f"team-{name}", f"team={quoted(name)}") for name in teams]
     routes: list[dict[str, Any]] = [
         {
             "receiver": WATCHDOG, "matchers": ['alertname="TriboWatchdog"'],
@@ -35,6 +36,9 @@ def alertmanager_file(
         },
         {"receiver": PAGE, "matchers": ['severity="page"'], "repeat_interval": "4h"},
     ]  # fmt: skip
+    told = {WATCHDOG: watchdog}
+    for name in (PAGE, NOBODY, *(name for name, _ in named)):
+        told[name] = notify.replace("{receiver}", quote(name, safe=""))
     routes += [{"receiver": receiver, "matchers": [matcher]} for receiver, matcher in named]
     return {
         "route": {
@@ -42,12 +46,7 @@ def alertmanager_file(
             "routes": routes,
         },
         "inhibit_rules": _inhibitions(),
-        "receivers": [
-            {"name": name, "webhook_configs": [{"url": url, "send_resolved": name != WATCHDOG}]}
-            for name, url in [
-                (WATCHDOG, watchdog), *((name, notify.replace("{receiver}", name)) for name in (PAGE, NOBODY, *(name for name, _ in named)))
-            ]
-        ],
+        "receivers": [{"name": name, "webhook_configs": [{"url": url, "send_resolved": name != WATCHDOG}]} for name, url in told.items()],
     }  # fmt: skip
 
 

@@ -271,8 +271,8 @@ def _plain(text: str) -> str:
     return re.sub(r"\{\{|\}\}", lambda found: f'{{{{ "{found[0]}" }}}}', text)
 
 
-def _quoted(text: str) -> str:
-    """A label's value in PromQL."""
+def quoted(text: str) -> str:
+    """A label's value as PromQL and Alertmanager write it."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
@@ -304,7 +304,7 @@ def _standard(standards: Standards, name: str, options: Options) -> Iterator[dic
         labels["touchpoint"] = entry.touchpoint
     if entry.team is not None:
         labels["team"] = entry.team
-    of = f"{{standard={_quoted(name)}}}"
+    of = f"{{standard={quoted(name)}}}"
     says, promised = _plain(entry.says), f"{entry.objective * 100:g}%"
     dashboard = f"tribo-on-call?{urlencode({'var-standard': name})}"
 
@@ -477,7 +477,7 @@ def _monitor(options: Options) -> Iterator[dict[str, Any]]:
         "{{ $value }} histories were set aside after three crashes; their events are kept.",
     )  # fmt: skip
     yield alert(
-        "TriboDown", f'up{{job={_quoted(options.job)}}} == 0\nor absent(up{{job={_quoted(options.job)}}})', 2 * MINUTE, "page",
+        "TriboDown", f'up{{job={quoted(options.job)}}} == 0\nor absent(up{{job={quoted(options.job)}}})', 2 * MINUTE, "page",
         "The monitor is down: nobody measures what customers live through.", "Prometheus gets no answer from it.",
     )  # fmt: skip
     yield alert(
