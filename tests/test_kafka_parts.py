@@ -19,7 +19,9 @@ from urllib.request import urlopen
 import psycopg
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from aiokafka import ConsumerRecord, TopicPartition
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import TopicPartition as Place
 from prometheus_client import CollectorRegistry, generate_latest
 
 from fleet import events_kept
@@ -35,7 +37,7 @@ from tribo.run.sources import Senders
 from tribo.run.topics import make_topics
 from tribo.run.wire_worker import CONNECT, Reading, WireWorker
 from tribo_schemas.config import BadConfig
-from tribo_schemas.event import decode_event, stamp
+from tribo_schemas.event import Event, decode_event, stamp
 
 STANDARDS = compile_standards(None)
 DESK = """source: desk
@@ -203,6 +205,26 @@ def test_an_update_log_is_refused_with_a_remedy(tmp_path: Path) -> None:
         Reading(settings.topics[0])
 
 
+def test_a_fault_of_ours_costs_one_record_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = WireWorker(Distributed(topics=[{"topic": "plain"}]), "w", STANDARDS, "")
+    whole = worker.readings["plain"].events
+
+    def crashing(value: bytes | None) -> list[Event]:
+        if value is not None and b"case:2" in value:
+            raise ZeroDivisionError
+        return whole(value)
+
+    monkeypatch.setattr(worker.readings["plain"], "events", crashing)
+    records = [
+        ConsumerRecord("plain", 0, offset, 0, 0, None, json.dumps(case(offset)).encode(), None, 0, 0, ()) for offset in range(1, 4)
+    ]
+    work = worker._mapped({TopicPartition("plain", 0): records}, 2)
+    assert [event.item for event in work.events["plain/0"]] == ["case:1", "case:3"]
+    assert [(refused.line, refused.reason) for _, refused in work.rejects] == [
+        (2, "a fault of tribo (ZeroDivisionError), not of the record")
+    ]
+
+
 def publish(settings: Distributed, *values: bytes, partition: int = 0) -> None:
     with closing(KafkaProducer(bootstrap_servers=settings.kafka)) as producer:
         for value in values:
@@ -244,9 +266,7 @@ def test_what_retention_took_unread_is_counted_as_lost(kafka: str, postgres: str
     settings = settings_of(kafka, postgres, tmp_path)
     publish(settings, *(json.dumps(case(number)).encode() for number in range(4)))
     with closing(KafkaAdminClient(bootstrap_servers=kafka)) as admin:
-        from kafka import TopicPartition
-
-        admin.delete_records({TopicPartition(settings.events_topic, 0): 3})
+        admin.delete_records({Place(settings.events_topic, 0): 3})
 
     async def folded(worker: MeasureWorker) -> None:
         await until(lambda: events_kept(postgres) == 1)

@@ -300,6 +300,10 @@ class WireWorker:
                     reasons = [reason for reason in wrong if reason is not None]
                 except (BadEvent, Unmapped) as error:
                     self._refuse(work, reading, record, str(error), type(error).__name__)
+                except Exception as error:  # ours: it must hold up neither this source nor others, and the record is kept
+                    log.error("wire: %s/%s: a fault of tribo", origin, record.offset, exc_info=error)
+                    kind = type(error).__name__
+                    self._refuse(work, reading, record, f"a fault of tribo ({kind}), not of the record", kind)
                 else:
                     if reasons:
                         self._refuse(work, reading, record, reasons[0], BadEvent.__name__)
