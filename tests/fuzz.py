@@ -278,6 +278,9 @@ def checked(status: int, said: dict[str, Any], report: Report, body: Body) -> No
         if body.path == "/events":
             assert taken + rejected == len(said["items"]), (said, body)
             assert rejected == sum(item["outcome"] == "rejected" for item in said["items"]), (said, body)
+        elif any("events" in item for item in said["items"]):
+            assert taken == sum(len(item["events"]) for item in said["items"]), (said, body)
+            assert rejected == sum(len(item.get("rejected", ())) for item in said["items"]), (said, body)
         report.taken += taken
         report.rejected += rejected
     else:
