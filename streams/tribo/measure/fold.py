@@ -90,7 +90,7 @@ class Fold:
 
     __slots__ = (
         "at", "before", "decided", "dues", "event", "facts", "found", "frontier", "history", "implies", "items", "journeys", "points",
-        "reference", "restored", "standards", "starts", "tally", "timers", "topology", "touched", "withdrawn",
+        "reference", "restored", "standards", "starts", "tally", "timers", "topology", "touched", "undecided", "withdrawn",
     )  # fmt: skip
 
     def __init__(
@@ -115,6 +115,7 @@ class Fold:
         self.touched: set[str] = set()
         self.before: dict[str, dict[str, int]] = {}
         self.decided: set[tuple[str, str]] = set()
+        self.undecided: list[Timer] = []
         self.event: Event | None = None
         self.at = 0
         self.reference = ""
@@ -166,25 +167,24 @@ class Fold:
         self.event = None
         if timers and timers[0].at < self.frontier.now:
             self._fire_before(self.frontier.now)
+        for timer in self.undecided:
+            heappush(timers, timer)
 
     def _fire_before(self, limit: int) -> None:
-        """Fire every decided timer before `limit`, in order; the undecided stay."""
+        """Fire every decided timer before `limit`, in order. What is undecided now is so for the whole pass, and is set aside."""
         timers = self.history.timers
-        waiting: list[Timer] = []
         event, reference = self.event, self.reference
         self.event = None
         while timers and timers[0].at < limit:
             timer = heappop(timers)
             if not self.frontier.decided(timer.at, timer.waits_on):
-                waiting.append(timer)
+                self.undecided.append(timer)
                 continue
             self.at = timer.at
             self.history.last_timer = timer
             item = self.items[timer.item]
             self.touch(item)
             self.timers[timer.rank](self, item, timer)
-        for timer in waiting:
-            heappush(timers, timer)
         self.event, self.reference = event, reference
 
     def touch(self, item: Item) -> None:
