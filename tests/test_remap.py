@@ -112,7 +112,7 @@ def table(where: Where) -> Table:
     with Reader(where) as reader:
         return (
             {row.journey: row.row() for row in reader.all_journeys()}, {finding.id: finding.row() for finding in reader.standing()},
-            {key: number for key, number in reader.tallies().items() if not key.startswith("imported|")},  # who sent, not what was found
+            reader.tallies(),
         )  # fmt: skip
 
 

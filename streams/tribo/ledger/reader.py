@@ -158,8 +158,9 @@ class Reader:
         return max(upto, following) if upto < 2**62 else upto
 
     def tallies(self) -> dict[str, int]:
-        """Each counter's found − withdrawn: how things stand."""
-        return {key: found - withdrawn for key, (found, withdrawn) in self.counters().items() if found != withdrawn}
+        """Each counter's found − withdrawn: how things stand. Not how many events an import brought, which is nothing that was found."""
+        counters = self.counters().items()
+        return {key: found - withdrawn for key, (found, withdrawn) in counters if found != withdrawn and not key.startswith("imported|")}
 
     def sources(self) -> list[dict[str, Any]]:
         """A row per source: name, watermark, heard_at, last_event_at, skew (ms), and events by outcome, over all partitions."""

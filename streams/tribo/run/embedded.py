@@ -15,12 +15,10 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import accumulate
-from pathlib import Path
 
 from aiohttp import web
 
 from tribo.ledger.ledger import Ledger, Reader
-from tribo.measure.standards import Standards, compile_standards
 from tribo.run.clock import ReceiveClock
 from tribo.run.commit import COMMIT_BOUNDS, Committer
 from tribo.run.garbage import collect_seldom
@@ -30,21 +28,14 @@ from tribo.run.rejects import replay_route
 from tribo.run.settings import Page as PageAccess
 from tribo.run.settings import Settings, addresses, is_loopback
 from tribo.run.sources import SHORTEST_TOKEN, Senders, of_environment, remember_mappings
+from tribo.run.standards import standards_of
 from tribo.show.page.access import Access
 from tribo.wire.mapping import Mapping as SourceMapping
 from tribo.wire.mapping import brought_by
 from tribo_schemas.config import BadConfig
-from tribo_schemas.standard import load_standards
 
 log = logging.getLogger("tribo")
 DRAIN_SECONDS = 8.0
-
-
-def standards_of(path: Path | None) -> tuple[Standards, str]:
-    """The standards of a file, compiled, and its text. Raises BadConfig."""
-    if path is None:
-        return compile_standards(None), ""
-    return compile_standards(load_standards(path)), path.read_text("utf-8")
 
 
 def application(committer: Committer, settings: Settings, senders: Senders | None = None) -> web.Application:

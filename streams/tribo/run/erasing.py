@@ -8,9 +8,8 @@ import time
 from tribo.ledger.database import Where
 from tribo.ledger.ledger import Erased, Ledger, Outpaced, Reader
 from tribo.measure.advance import Frontier
-from tribo.measure.standards import compile_standards
-from tribo_schemas.config import BadConfig, parse_yaml
-from tribo_schemas.standard import standards_of
+from tribo.run.standards import standards_kept
+from tribo_schemas.config import BadConfig
 
 TRIES = 20
 
@@ -18,9 +17,8 @@ TRIES = 20
 def erase(data: Where, customer: str) -> Erased:
     """Erase a customer, by their id as events say it, and say how much went. What is left of a history that others share is folded by the
     standards that are in force. Raises BadConfig: another process writes to this folder, or there is no ledger."""
-    with Reader(data) as reader:
-        text = (reader.standards() or [""])[-1]
-    rules = compile_standards(standards_of(parse_yaml(text.encode(), "standards")) if text else None)
+    Reader(data).close()  # only where there is a ledger
+    rules, text = standards_kept(data, None)
     with contextlib.closing(Ledger.open(data, text)) as ledger:
         for _ in range(TRIES):
             heard = {name: mark for name, (mark, _) in ledger.watermarks().items() if mark is not None}

@@ -14,10 +14,10 @@ from typing import Any
 from tribo.ledger.database import Where
 from tribo.ledger.ledger import Ledger
 from tribo.measure.advance import Frontier
-from tribo.run.embedded import standards_of
 from tribo.run.garbage import collect_seldom
 from tribo.run.inputs import reading, reading_mapped
 from tribo.run.sources import mapping_path
+from tribo.run.standards import standards_kept
 from tribo.wire.mapping import Mapping
 from tribo.wire.rejects import Raw, Reject
 from tribo_schemas.event import Event
@@ -36,7 +36,7 @@ def import_files(
     began = time.perf_counter()
     collect_seldom()
     mapping = Mapping.load(source) if source is not None else None
-    rules, text = standards_of(standards)
+    rules, text = standards_kept(data, standards)
     ledger = Ledger.open(data, text)
     try:
         now = time.time_ns() // 1_000_000
@@ -92,7 +92,7 @@ def refold(data: Where, item: str | None = None, standards: Path | None = None, 
     """
     from tribo_schemas.config import BadConfig
 
-    rules, text = standards_of(standards)
+    rules, text = standards_kept(data, standards)
     ledger = Ledger.open(data, text)
     try:
         if everything:

@@ -31,8 +31,8 @@ from tribo.run.clock import Heard
 from tribo.run.commit import FUTURE_REASON
 from tribo.run.delivery import Broken, Busy, Delivery, Full, Taker
 from tribo.run.ingest import FORBIDDEN, mapped
-from tribo.run.remap import standards_kept
 from tribo.run.sources import mapping_path
+from tribo.run.standards import standards_kept
 from tribo.wire.mapping import Mapping
 from tribo.wire.rejects import Reject
 from tribo_schemas.config import BadConfig, parse_yaml

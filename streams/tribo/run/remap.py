@@ -20,20 +20,20 @@ import msgspec
 
 from tribo.ledger.database import Outpaced, Where
 from tribo.ledger.kept import Key, Standing, chunks, findings_of, raw_of, standing, to_fold
-from tribo.ledger.ledger import Ledger, Reader
+from tribo.ledger.ledger import Ledger
 from tribo.measure.advance import Frontier
-from tribo.measure.standards import Standards, compile_standards
+from tribo.measure.standards import Standards
 from tribo.run.accept import Unreadable, items
 from tribo.run.clock import Heard
 from tribo.run.commit import FUTURE_REASON
 from tribo.run.sources import mapping_path
+from tribo.run.standards import standards_kept
 from tribo.wire.mapping import Mapping
 from tribo.wire.readers import Record
 from tribo.wire.rejects import Raw, Reject
 from tribo_schemas.config import BadConfig, parse_yaml
 from tribo_schemas.event import Event, same, smaller
 from tribo_schemas.source import source_of
-from tribo_schemas.standard import load_standards, standards_of
 
 MOST_ID = 200
 APPLIED_AT_ONCE = 2000
@@ -52,17 +52,6 @@ class Remapped(msgspec.Struct):
     withdrawn: dict[str, int]
     found: dict[str, int]
     rejected: dict[str, int]
-
-
-def standards_kept(where: Where, path: Path | None) -> tuple[Standards, str]:
-    """The standards of a file, or (None) those that the ledger was last opened with; compiled, and their text. Raises BadConfig."""
-    if path is not None:
-        return compile_standards(load_standards(path)), path.read_text("utf-8")
-    with Reader(where) as reader:
-        texts = reader.standards()
-    if not texts or not texts[-1]:
-        return compile_standards(None), ""
-    return compile_standards(standards_of(parse_yaml(texts[-1].encode(), "the ledger's standards"))), texts[-1]
 
 
 def remap(

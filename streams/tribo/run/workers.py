@@ -18,13 +18,14 @@ from tribo.ledger.reader import Reader
 from tribo.pseudonym import Names, key_of_environment
 from tribo.run.clock import ReceiveClock
 from tribo.run.distributed import Distributed
-from tribo.run.embedded import access_of, standards_of
+from tribo.run.embedded import access_of
 from tribo.run.garbage import collect_seldom
 from tribo.run.ingest import guard, ingest_application
 from tribo.run.notify import tell_from_database
 from tribo.run.probes import check_address, listen, probe_routes
 from tribo.run.settings import addresses
 from tribo.run.sources import Senders
+from tribo.run.standards import standards_of
 from tribo.wire.mapping import Mapping
 from tribo_schemas.config import BadConfig
 
