@@ -1,5 +1,6 @@
 """Benchmarks, never timed by a test: decoding alone, `tribo measure`, and the durable run, in events per CPU second.
 
+    python tests/bench.py crowded 10000 1000000     among so many open journeys
     python tests/bench.py [EVENTS]        default 1,000,000: about 400 bytes each, 12 to a journey, 5 % doubled, 2 % out of order
 """
 
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -24,7 +26,7 @@ STORY = (
     ("helpdesk", "service", "customer_replied", "case"), ("helpdesk", "service", "assigned", "case"), ("helpdesk", "service", "resolved", "case"),
 )  # fmt: skip
 START = 1_772_409_600_000
-BATCH = 10_000  # as `batch_events` is when nobody says otherwise
+BATCH = 20_000  # as `batch_events` is when nobody says otherwise
 
 
 def write(path: Path, events: int) -> None:
@@ -95,7 +97,59 @@ def durable(path: Path) -> int:
     return records
 
 
+def crowded(journeys: int, more: int = 100_000) -> None:
+    """What an event costs the durable run among so many open journeys, each with a promise that waits: events on any of them, at random."""
+    from tribo.ledger.ledger import Ledger
+    from tribo.measure.standards import compile_standards
+    from tribo.run.clock import Heard
+    from tribo.run.garbage import collect_seldom
+    from tribo_schemas.event import decode_event
+
+    collect_seldom()
+    rng, standards, heard = random.Random(5), compile_standards(None), Heard({}, START)
+
+    def said(number: int, fact: str, journey: int, at: int, **rest: object) -> bytes:
+        row = {"id": f"{fact}-{number}", "source": "helpdesk", "time": stamp(at), "touchpoint": "service", "fact": fact,
+               "item": f"case:{journey}", "customer": f"customer-{journey}", "channel": "web", **rest}  # fmt: skip
+        return json.dumps(row).encode()
+
+    def story() -> Iterator[bytes]:
+        for journey in range(journeys):
+            yield said(journey, "opened", journey, START + journey)
+            yield said(journey, "promised", journey, START + journey, promise="answer", due=stamp(START + 90 * 86_400_000))
+        for number in range(more):
+            fact = ("assigned", "answered", "customer_replied")[number % 3]
+            rest = {"team": f"team-{number % 9}"} if fact == "assigned" else {}
+            yield said(number, fact, rng.randrange(journeys), START + 86_400_000 + number, **rest)
+
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = Ledger.open(folder)
+        lines, taken, cpu = story(), 0, 0.0
+        while some := list(islice(lines, min(BATCH, 2 * journeys - taken) if taken < 2 * journeys else BATCH)):
+            began = time.process_time()
+            batch = [decode_event(line) for line in some]
+            now = max(event.time for event in batch)
+            heard.take(batch, now)
+            ledger.apply(batch, heard.frontier(now), standards, received_at=now)
+            cpu += time.process_time() - began if taken >= 2 * journeys else 0
+            taken += len(batch)
+        size = ledger.db.bytes_used() / 2**20
+        ledger.close()
+        began = time.perf_counter()
+        Ledger.open(folder).close()
+        opened = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        f"{journeys:>10,} open journeys {1e6 * cpu / more:>6.1f} µs of CPU an event {peak:>7,.0f} MB at the peak "
+        f"{size:>7,.0f} MB on disk, opened again in {opened:.2f} s"
+    )
+
+
 def main() -> None:
+    if len(sys.argv) > 2 and sys.argv[1] == "crowded":
+        for journeys in sys.argv[2:]:
+            subprocess.run([sys.executable, "-c", f"import bench; bench.crowded({int(journeys)})"], check=True, cwd=Path(__file__).parent)
+        return
     if len(sys.argv) > 2:
         what, path = sys.argv[1], Path(sys.argv[2])
         began = time.process_time()

@@ -35,12 +35,8 @@ _fields = msgspec.structs.astuple
 
 
 def pack_event(event: Event) -> bytes:
-    """An event's body; the fields at its end that say nothing are left out."""
-    fields = _fields(event)
-    end = len(fields)
-    while fields[end - 1] is None:
-        end -= 1
-    return pack(fields[:end])
+    """An event's body."""
+    return pack(_fields(event))
 
 
 def pack_struct(struct: Finding | JourneyRow) -> bytes:

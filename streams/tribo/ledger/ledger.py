@@ -21,6 +21,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import islice
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -54,9 +56,9 @@ Outcome = Literal["applied", "duplicate", "conflict", "late", "erased"]
 MOST_CRASHES = 3
 READINGS_KEPT = 400 * DAY
 """How long the counters' daily readings are kept (ms): totals, nobody's name."""
-HISTORIES_KEPT = 20_000
+HISTORIES_KEPT = 5_000
 """How many decoded histories stay in memory."""
-NAMES_KEPT = 200_000
+NAMES_KEPT = 100_000
 DELIVERIES_KEPT = 3_600_000
 """How long a signed delivery is remembered (ms): much more than twice the tolerance of any signature."""
 FUTURE = "time: future:"
@@ -174,6 +176,11 @@ class _Work:
                 self.withdrew[key] = self.withdrew.get(key, 0) - number
             if key[:9] == "standard|":
                 self.judged.append((key, number))
+
+    def stands(self, partition: int, waits_on: int, at: int, history: int) -> bool:
+        """Whether a deadline stands after all that was noted for its history."""
+        held = self.histories.get(history)
+        return held is not None and held.deadlines.get(waits_on) == at and held.partition == partition
 
     def net(self, history: int, tally: Mapping[str, int], sign: int) -> None:
         """Take what a history gives now (1), or gave before (-1), which is counted when both are known."""
@@ -340,10 +347,8 @@ class Ledger:
             raise
         self._version += 1
         self._locked.clear()
-        while len(self._cache) > self.histories_kept:
-            del self._cache[next(iter(self._cache))]
-        while len(self._names) > NAMES_KEPT:
-            del self._names[next(iter(self._names))]
+        _keep_last(self._cache, self.histories_kept)
+        _keep_last(self._names, NAMES_KEPT)
 
     def _alone(self) -> None:
         """Take the partition's row before anything else, and believe nothing that others may have changed."""
@@ -387,11 +392,8 @@ class Ledger:
             work.withdrawn,
         )
         # a transaction may note a deadline and drop it again: what the histories say in the end is what stands
-        standing = {
-            (held.partition, waits_on, at, held.id) for held in work.histories.values() for waits_on, at in held.deadlines.items()
-        }
-        db.remove("deadlines", [row for row in work.deadlines_out if row not in standing])
-        db.put("deadlines", [row for row in work.deadlines_in if row in standing])
+        db.remove("deadlines", [row for row in work.deadlines_out if not work.stands(*row)])
+        db.put("deadlines", [row for row in work.deadlines_in if work.stands(*row)])
         db.put("heard", [
             (partition, source.number, source.watermark, source.heard_at, source.last_event_at, source.skew, *source.counts.values())
             for source in map(self._sources.__getitem__, sorted(work.sources))
@@ -939,11 +941,10 @@ class Ledger:
                 work.histories[history] = held
                 continue
             state = held.state
-            if state is not None:
-                self._before[history] = (state.last_event, None if state.last_timer is None else state.last_timer.at)
             if history in whole or held.dirty or (state is not None and held.standards != self._standards) or (
                 state is None and (not held.new or self._hubs)
             ):  # fmt: skip
+                self._note_before(history, state)
                 whole.add(history)
                 continue
             try:
@@ -954,6 +955,7 @@ class Ledger:
                 self._crashed(held, frontier, work)
                 continue
             if step is None:
+                self._note_before(history, state)
                 whole.add(history)
                 continue
             items = 0 if state is None else len(state.items)
@@ -962,6 +964,11 @@ class Ledger:
                 whole.add(history)
                 work.advanced.add(history)
         self._fold_whole(whole, frontier, standards, historical, work)
+
+    def _note_before(self, history: int, state: History | None) -> None:
+        """How far a history was folded that is to be folded whole: only such a one can have got late events."""
+        if state is not None:
+            self._before[history] = (state.last_event, None if state.last_timer is None else state.last_timer.at)
 
     def _fold_whole(self, histories: Iterable[int], frontier: Frontier, standards: Standards, historical: bool, work: _Work) -> None:
         ordered = sorted(histories)
@@ -1430,8 +1437,9 @@ class Ledger:
         for history in sorted(old):
             held = self._cache.pop(history)
             if held.touched_at < before and held.state is not None:
-                names = ["i:" + item for item in held.state.items]
-                names += {"c:" + item.customer for item in held.state.items.values() if item.customer is not None}
+                items = list(held.state.items.values())
+                names = ["i:" + item.id for item in items]
+                names += {"c:" + item.customer for item in items if item.customer is not None}
                 self.db.run("DELETE FROM links WHERE name IN (?*)", (names,))
                 for name in names:
                     self._names.pop(name, None)
@@ -1443,11 +1451,9 @@ class Ledger:
 def _late(groups: Mapping[int, list[Event]], before: Mapping[int, Any]) -> set[tuple[str, str]]:
     """The (source, id) of new events that stand before what their history had folded already: an event, or what time decided."""
     late = set()
-    for history, events in groups.items():
-        last, decided = before.get(history, (None, None))
-        for event in events:
-            before_last = last is not None and event.time <= last[0] and order_key(event) < tuple(last)
-            if before_last or (decided is not None and event.time <= decided):
+    for history, (last, decided) in before.items():
+        for event in groups.get(history, ()):
+            if (last is not None and event.time <= last[0] and order_key(event) < tuple(last)) or (decided is not None and event.time <= decided):
                 late.add((event.source, event.id))
     return late
 
@@ -1481,6 +1487,12 @@ def _passes(key: str) -> bool:
 
 def _slices(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     return (names[begin : begin + size] for begin in range(0, len(names), size))
+
+
+def _keep_last(remembered: dict[Any, Any], most: int) -> None:
+    """Forget what was used longest ago. All at once: the first key of a dictionary is found past the places of those that went."""
+    for key in list(islice(remembered, max(len(remembered) - most, 0))):
+        del remembered[key]
 
 
 def _event_name(source: str, identifier: str) -> str:
@@ -1520,7 +1532,15 @@ def _promise_bits(row: JourneyRow) -> int:
     """A bit for each state that some promise of the journey is in."""
     if not row.promises.made:
         return 0
-    return sum(bit for name, bit in PROMISE_BITS.items() if getattr(row.promises, name))
+    return _some_promise_bits(tuple(map(bool, _promise_counts(row.promises))))
+
+
+_promise_counts = attrgetter(*PROMISE_BITS)
+
+
+@lru_cache(1024)
+def _some_promise_bits(some: tuple[bool, ...]) -> int:
+    return sum(bit for bit, one in zip(PROMISE_BITS.values(), some, strict=True) if one)
 
 
 def _pledge_row(history: int, item: Item, promise: Promise, customer: str | None, synthetic: bool) -> tuple[Any, ...]:
@@ -1534,7 +1554,7 @@ def _pledge_row(history: int, item: Item, promise: Promise, customer: str | None
     )  # fmt: skip
 
 
-@lru_cache(maxsize=64)
+@lru_cache(64)
 def _touchpoint_bits(touchpoints: tuple[str, ...]) -> int:
     return sum(TOUCHPOINT_BITS[touchpoint] for touchpoint in touchpoints)
 
