@@ -1453,7 +1453,8 @@ def _late(groups: Mapping[int, list[Event]], before: Mapping[int, Any]) -> set[t
     late = set()
     for history, (last, decided) in before.items():
         for event in groups.get(history, ()):
-            if (last is not None and event.time <= last[0] and order_key(event) < tuple(last)) or (decided is not None and event.time <= decided):
+            before_last = last is not None and event.time <= last[0] and order_key(event) < tuple(last)
+            if before_last or (decided is not None and event.time <= decided):
                 late.add((event.source, event.id))
     return late
 
