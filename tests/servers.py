@@ -1,7 +1,7 @@
 """Real servers for the tests: installed from Debian where that may be done, said loudly where they are missing.
 
 `python tests/servers.py` installs: Prometheus and Alertmanager, whose tools check what /metrics and the rules say, npm for AsyncAPI's parser,
-PostgreSQL, and Java with Maven, by which Kafka is fetched (broker.py). Tests start what they need through the fixtures in conftest.py, on free ports, and end it. TRIBO_TEST_POSTGRES names a server to
+PostgreSQL, Chromium, and Java with Maven, by which Kafka is fetched (broker.py). Tests start what they need through the fixtures in conftest.py, on free ports, and end it. TRIBO_TEST_POSTGRES names a server to
 use instead (postgresql://…, a role that may create databases).
 """
 
@@ -60,6 +60,7 @@ def postgres_program(name: str) -> str | None:
 NEEDED = {
     "promtool": ("prometheus", shutil.which), "amtool": ("prometheus-alertmanager", shutil.which),
     "initdb": ("postgresql", postgres_program),
+    "chromium": ("chromium", shutil.which),
     "java": ("default-jre-headless", shutil.which), "mvn": ("maven", shutil.which), "npm": ("npm", shutil.which),
 }  # fmt: skip
 

@@ -370,6 +370,7 @@ def test_a_ledger_of_an_earlier_version_is_brought_up_step_by_step(where: Where)
             ledger.db.run(f"ALTER TABLE {table} DROP COLUMN {column}")
         for name in ("gone", "promises", "days", "erased"):
             ledger.db.run(f"DROP TABLE {name}")
+        ledger.db.run("DROP INDEX findings_of_kind")
         ledger.db.run("CREATE TABLE gone_journeys (journey TEXT)")
         ledger.db.run("PRAGMA user_version = 3" if isinstance(where, Path) else "UPDATE tribo_tables SET version = 3")
     with contextlib.closing(Ledger.open(where)) as ledger, contextlib.closing(Reader(where)) as reader:

@@ -185,6 +185,24 @@ def rejects_replay(
 
 
 @app.command()
+def report(
+    data: Annotated[str, typer.Option(envvar="TRIBO_DATA", help=LEDGER)] = "tribo-data",
+    week: Annotated[str | None, typer.Option(help="a week, such as 2026-W10; default: the last whole one")] = None,
+    standards: Annotated[Path | None, typer.Option(help="the standards file; default: the one the ledger was last run with")] = None,
+    form: Annotated[str, typer.Option(help="markdown, csv or html")] = "markdown",
+    out: Annotated[Path | None, typer.Option(help="a file; default: standard output")] = None,
+) -> None:
+    """Write the report of a week: complaints beside praise, the best and the worst, every standard's gap, recovery, repeat purchase."""
+    from tribo.show.page.paper import write_report
+
+    text = write_report(data, week, standards, form, time.time_ns() // 1_000_000)
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        out.write_text(text, "utf-8", newline="")
+
+
+@app.command()
 def remap(
     source: Annotated[str, typer.Argument(help="the corrected mapping: its name or its file")],
     since: Annotated[str, typer.Option("--from", help="raw records received at this instant or later, RFC 3339")],

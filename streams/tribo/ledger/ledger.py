@@ -398,7 +398,7 @@ class Ledger:
             (partition, source.number, source.watermark, source.heard_at, source.last_event_at, source.skew, *source.counts.values())
             for source in map(self._sources.__getitem__, sorted(work.sources))
         ])  # fmt: skip
-        if work.now // DAY > self._day:
+        if work.now and work.now // DAY > self._day:
             self._day = work.now // DAY
             db.put("days", [(partition, self._day, pack(live_tallies(self._counters, self._historical)))])
         self._count(work)

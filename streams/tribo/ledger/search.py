@@ -199,10 +199,11 @@ def journeys_with(reader: Reader, wanted: Wanted, limit: int) -> list[tuple[int,
 
 
 def journeys_without(reader: Reader, wanted: Wanted, since: int, until: int, limit: int) -> list[tuple[int, str]]:
-    """Journeys that went on in a stretch of time without any such finding, the newest first."""
+    """Journeys that went on in a stretch of time, at the same touchpoint, without any such finding; the newest first."""
     condition, values = _of_findings(wanted)
+    scope = "" if wanted.touchpoint is None else f"AND (j.touchpoints & {TOUCHPOINT_BITS[wanted.touchpoint]}) <> 0 "
     sql = (
-        "SELECT j.history, j.journey FROM journeys j WHERE j.opened_at < ? AND j.last_event_at >= ? AND NOT EXISTS ("
+        f"SELECT j.history, j.journey FROM journeys j WHERE j.opened_at < ? AND j.last_event_at >= ? {scope}AND NOT EXISTS ("
         f"SELECT 1 FROM findings f WHERE f.history = j.history AND f.journey = j.journey AND {condition}) "
         "ORDER BY j.opened_at DESC LIMIT ?"
     )
@@ -231,7 +232,7 @@ def counted(reader: Reader, wanted: Wanted, *by: str, limit: int = 50) -> list[t
 def distinct_journeys(reader: Reader, wanted: Wanted) -> int:
     """How many journeys have such a finding."""
     condition, values = _of_findings(wanted)
-    sql = f"SELECT count(*) FROM (SELECT DISTINCT f.history, f.journey FROM findings f WHERE {condition}) AS some"
+    sql = f"SELECT count(*) FROM (SELECT DISTINCT f.history, f.journey FROM findings f WHERE {condition}) AS chosen"
     return int(reader.rows(sql, values)[0][0])
 
 
@@ -377,8 +378,8 @@ def journeys_with_both(reader: Reader, first: Wanted, second: Wanted) -> int:
     one, values = _of_findings(first)
     other, more = _of_findings(second)
     sql = (
-        f"SELECT count(*) FROM (SELECT DISTINCT f.history, f.journey FROM findings f WHERE {one}) AS some "
-        f"WHERE (some.history, some.journey) IN (SELECT f.history, f.journey FROM findings f WHERE {other})"
+        f"SELECT count(*) FROM (SELECT DISTINCT f.history, f.journey FROM findings f WHERE {one}) AS chosen "
+        f"WHERE (chosen.history, chosen.journey) IN (SELECT f.history, f.journey FROM findings f WHERE {other})"
     )
     return int(reader.rows(sql, (*values, *more))[0][0])
 
@@ -415,6 +416,18 @@ def customers(reader: Reader, most: int) -> Iterable[str]:
     after = "c:"
     while most > 0:
         rows = reader.rows("SELECT name FROM links WHERE name > ? AND name < 'c;' ORDER BY name LIMIT ?", (after, min(most, 10_000)))
+        yield from (name[2:] for (name,) in rows)
+        if not rows:
+            return
+        after, most = rows[-1][0], most - len(rows)
+
+
+def items_of_kind(reader: Reader, kind: str, most: int) -> Iterable[str]:
+    """The items of a kind that the ledger knows."""
+    after = f"i:{kind}:"
+    while most > 0:
+        sql = "SELECT name FROM links WHERE name > ? AND name < ? ORDER BY name LIMIT ?"
+        rows = reader.rows(sql, (after, f"i:{kind};", min(most, 10_000)))
         yield from (name[2:] for (name,) in rows)
         if not rows:
             return

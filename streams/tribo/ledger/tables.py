@@ -26,7 +26,7 @@ from tribo_schemas.journey import PROMISE_STATES
 
 APPLICATION = 0x5472696F
 """What SQLite's header says whose file this is; on PostgreSQL, what workers that make the tables lock."""
-VERSION = 7
+VERSION = 8
 
 FOUND, WITHDRAWN = 0, 1
 STATUSES = ("found", "withdrawn")
@@ -162,6 +162,7 @@ CREATE TABLE findings (                   -- as they stand now
   PRIMARY KEY (history, id)
 ) CLUSTERED;
 CREATE INDEX findings_latest ON findings (found_at);
+CREATE INDEX findings_of_kind ON findings (kind, at);
 CREATE INDEX findings_to_act_on ON findings (kind) WHERE status = 0 AND kind IN ('promise_at_risk', 'promise_unknown');
 
 CREATE TABLE revisions (                  -- as they stood before
@@ -309,6 +310,7 @@ ALTER TABLE heard ADD COLUMN erased NUMBER NOT NULL DEFAULT 0;
 ALTER TABLE histories ADD COLUMN touched_at NUMBER NOT NULL DEFAULT 0;
 CREATE TABLE erased (hash BLOB NOT NULL PRIMARY KEY, at NUMBER NOT NULL) CLUSTERED;
 """,
+    7: "CREATE INDEX findings_of_kind ON findings (kind, at);",
 }
 """Statements that lead from a version to the next, for both databases."""
 OLDEST = 3

@@ -88,6 +88,7 @@ def _shown_routes(committer: Committer, settings: Settings) -> list[Callable[...
         found.append(partial(
             page_routes, now=committer.clock.wall, access=access_of(settings.page, settings.token), operations=operations_of(committer),
             silent_after=committer.clock.silent_after,
+            personal={kind for name in settings.mappings() for kind in SourceMapping.load(name).personal},
         ))  # fmt: skip
     except ModuleNotFoundError as error:
         log.warning("without a page: %s", error)

@@ -27,7 +27,7 @@ from tribo_schemas.event import stamp
 from tribo_schemas.finding import DELIGHT, FRICTION
 
 DAY, WEEK = 86_400_000, 604_800_000
-WEEK_NAME = re.compile(r"(\d{4})-W(\d{2})")
+WEEK_NAME = re.compile(r"([0-9]{4})-W([0-9]{2})")
 TOP = 3
 REPEAT_DAYS = 90
 """Whether customers came back is looked at for purchases of so many days."""

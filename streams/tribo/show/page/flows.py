@@ -147,10 +147,15 @@ def picture(rows: list[Pair]) -> Flows | None:
         offsets[1, receiver] += width
         x1, x2 = ROOM + BAR, WIDTH - ROOM - BAR
         middle = (x1 + x2) / 2
+        half = width / 2
+        outline = (
+            f"M{x1} {y1 - half:.1f} C{middle} {y1 - half:.1f} {middle} {y2 - half:.1f} {x2} {y2 - half:.1f} "
+            f"V{y2 + half:.1f} C{middle} {y2 + half:.1f} {middle} {y1 + half:.1f} {x1} {y1 + half:.1f} Z"
+        )
         back = f", {returned[sender, receiver]} of them came back" if returned[sender, receiver] else ""
         links.append(
             Link(
-                sender, receiver, f"M{x1} {y1:.1f} C{middle} {y1:.1f} {middle} {y2:.1f} {x2} {y2:.1f}", round(width, 1), hues[sender],
+                sender, receiver, outline, round(width, 1), hues[sender],
                 f"{sender} to {receiver}: {many} handoffs{back}",
             )
         )  # fmt: skip

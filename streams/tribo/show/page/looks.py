@@ -36,6 +36,7 @@ def environment() -> jinja2.Environment:
         "span": span, "stamp": stamp, "sentence": sentence, "clock": clock, "axis": axis, "cut": cut, "path": path, "glyph": glyph,
         "says": says, "share": share, "trend": trend, "kind": kind, "promise": promise_word, "day": day,
     }  # fmt: skip
+    found.filters |= {"item": str, "spoken": str}  # the page puts in who makes pseudonyms
     found.globals |= {"holder": holder}
     return found
 

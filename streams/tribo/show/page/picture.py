@@ -84,6 +84,8 @@ class Lane(msgspec.Struct):
     flags: list[Flag]
     marks: list[Mark]
     ticks: list[Mark]
+    up: int
+    """How much higher everything below the marks stands: by a band's height, where nobody ever held the item."""
 
 
 class Picture(msgspec.Struct):
@@ -174,12 +176,15 @@ def _lane(
         Mark(event.time - begin, _look(event), says(event), numbers[reference(event)]) for event in events if event.fact in MARKED
     ]
     ticks = [Mark(event.time - begin, "tick", says(event), numbers[reference(event)]) for event in events]
+    holders = _holders(events, colours, begin, end)
+    up = 0 if holders else BAND
     return Lane(
+        up=up,
         item=item,
         says=", ".join([events[0].touchpoint, *topics, *channels]),
         top=top,
-        height=LABEL + MARKS + BAND + WAITS + 6 + rows * PROMISE,
-        holders=_holders(events, colours, begin, end),
+        height=LABEL + MARKS + BAND + WAITS + 6 + rows * PROMISE - up,
+        holders=holders,
         waits=_waits(events, begin, end),
         flags=flags,
         marks=marks,

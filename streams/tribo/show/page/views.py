@@ -10,7 +10,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from tribo.ledger import search
 from tribo.ledger.reader import Reader
 from tribo.measure.score import scoreboard
 from tribo.measure.standards import Standards
-from tribo.pseudonym import key_of_environment, pseudonym
+from tribo.pseudonym import Names, key_of_environment, pseudonym
 from tribo.show import report as reports
 from tribo.show.page import flows, looks, told
 from tribo.show.page.access import Access, Denied, Who
@@ -30,12 +30,12 @@ from tribo.show.page.filters import CHOICES, NAMES, Filters, filters_of
 from tribo.show.page.live import Stream
 from tribo.show.page.now import now_of
 from tribo.show.page.operate import Operation, Operations
+from tribo.show.page.paper import values_of
 from tribo.show.page.picture import DAY, draw, reference
 from tribo.show.page.pledges import promises_of
 from tribo.show.page.why import compare
 from tribo.show.words import KIND_WORDS
 from tribo_schemas.config import BadConfig
-from tribo_schemas.event import stamp
 from tribo_schemas.finding import DELIGHT
 
 log = logging.getLogger("tribo")
@@ -57,6 +57,7 @@ FRESH_SECONDS = 1.0
 """A live view is written at most so often, however many browsers look."""
 THREADS = 4
 PSEUDONYM = re.compile("c-[0-9a-f]{16}")
+HIDDEN = re.compile("p-[0-9a-f]{16}")
 MOST_CUSTOMERS = 500_000
 """Among how many customers one is looked for by pseudonym."""
 
@@ -74,16 +75,20 @@ class Page:
     """All views over one ledger. `now` is the clock that the dues are held against, UTC ms: the demo's runs faster than the host's."""
 
     def __init__(
-        self, reader_factory: ReaderFactory, standards: Standards, access: Access, now: Callable[[], int], silent_after: int
-    ) -> None:
+        self, reader_factory: ReaderFactory, standards: Standards, access: Access, now: Callable[[], int], silent_after: int,
+        personal: Collection[str] = (),
+    ) -> None:  # fmt: skip
         self.reader_factory = reader_factory
         self.standards = standards
         self.access = access
         self.now = now
         self.silent_after = silent_after
         self.key = key_of_environment()
+        self.names = Names(self.key, personal)
+        self.personal = frozenset(personal)
         self.templates = looks.environment()
         self.templates.globals["shown"] = self.shown
+        self.templates.filters |= {"item": self.names.item, "spoken": self.names.text}
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="page")
         self.stream = Stream(self._version)
         self._fresh: dict[str, tuple[float, asyncio.Future[str]]] = {}
@@ -91,6 +96,13 @@ class Page:
     def shown(self, customer: str | None) -> str:
         """A customer as people see them."""
         return "unknown" if customer is None else pseudonym(customer, self.key)
+
+    def plain_item(self, reader: Reader, asked: str) -> str:
+        """The item that somebody asks for, which may be by a pseudonym."""
+        kind, _, name = asked.partition(":")
+        if kind not in self.personal or HIDDEN.fullmatch(name) is None:
+            return asked
+        return next((item for item in search.items_of_kind(reader, kind, MOST_CUSTOMERS) if self.names.item(item) == asked), asked)
 
     def plain(self, reader: Reader, asked: str) -> str | None:
         """The customer that somebody asks for, by the id or by the pseudonym; None: there is none."""
@@ -140,17 +152,18 @@ def answer(text: str, status: int = 200, content_type: str = "text/html", name: 
 
 def page_routes(
     reader_factory: ReaderFactory, standards: Standards, settings: object, now: Callable[[], int] = _wall, access: Access | None = None,
-    operations: Operations | None = None, silent_after: int = 600_000,
+    operations: Operations | None = None, silent_after: int = 600_000, personal: Collection[str] = (),
 ) -> list[web.RouteDef]:  # fmt: skip
     """The page's routes. `access` says who may look and who may change something (without: loopback only, and there everybody);
-    `operations` what operators may do; `silent_after`: how long (ms) a source may say nothing."""
-    views = Views(Page(reader_factory, standards, access or Access(), now, silent_after), operations or Operations())
+    `operations` what operators may do; `silent_after`: how long (ms) a source may say nothing;
+    `personal`: kinds of items that are shown as pseudonyms."""
+    views = Views(Page(reader_factory, standards, access or Access(), now, silent_after, personal), operations or Operations())
     looks_at = {
         "/": views.now, "/parts": views.parts, "/journeys": views.journeys, "/journeys/{item:.+}": views.journey, "/why": views.why,
         "/handoffs": views.handoffs, "/promises": views.promises, "/report": views.report, "/search": views.search,
         "/rejects": views.rejects, "/stream": views.stream, "/static/{name}": views.static,
     }  # fmt: skip
-    changes = {"/rejects/replay": views.replay, "/refold": views.refold, "/erase": views.erase}
+    changes = {"/operate/replay": views.replay, "/operate/refold": views.refold, "/operate/erase": views.erase}
     return [
         *(web.get(path, views.guarded(view)) for path, view in looks_at.items()),
         *(web.post(path, views.changing(change)) for path, change in changes.items()),
@@ -276,14 +289,14 @@ class Views:
         item = request.match_info["item"]
 
         def look(reader: Reader) -> dict[str, Any] | None:
-            journey = search.journey(reader, item)
+            journey = search.journey(reader, self.page.plain_item(reader, item))
             return None if journey is None else self._journey(journey)
 
         def write(reader: Reader) -> tuple[int, str]:
             values = look(reader)
             template = "missing.html" if values is None else "journey.html"
             text = self.page.templates.get_template(template).render(
-                here="/journeys", now=self.page.now(), **(values if values is not None else {"item": item[:200]})
+                here="/journeys", now=self.page.now(), **(values if values is not None else {"item": self.page.names.item(item[:200])})
             )
             return (404 if values is None else 200), text
 
@@ -377,9 +390,8 @@ class Views:
             write, kind, ending = FORMS[form]
             return answer(write(report), content_type=kind, name=f"tribo-{name}.{ending}")
         text = self.page.templates.get_template("report.html").render(
-            here="/report", now=self.page.now(), report=report, before=reports.week(None, since + 1)[0],
-            after=reports.week(None, until + 7 * DAY)[0], link=f"/journeys?from={stamp(since)}&to={stamp(until)}",
-        )  # fmt: skip
+            here="/report", now=self.page.now(), **values_of(report)
+        )
         return answer(text)
 
     # -- search, rejects, changes ---------------------------------------------------------------------------------------
@@ -391,14 +403,15 @@ class Views:
         def look(reader: Reader) -> dict[str, Any]:
             if not asked:
                 return {"rows": [], "promises": [], "asked": ""}
-            journey = search.journey(reader, asked)
+            journey = search.journey(reader, self.page.plain_item(reader, asked))
             customer = self.page.plain(reader, asked)
             rows = [] if customer is None else search.of_customer(reader, customer, ROWS)
             if journey is not None:
                 rows = [journey.row, *(row for row in rows if row.journey != journey.row.journey)]
             promises = search.pledges_named(reader, asked, ROWS) or search.pledges_named(reader, f"standard:{asked}", ROWS)
             # who asked for a customer by name is shown the pseudonym: a page that is left open tells nobody's name
-            return {"rows": rows, "promises": promises, "asked": asked if customer is None else self.page.shown(customer)}
+            told = self.page.names.item(asked) if customer is None else self.page.shown(customer)
+            return {"rows": rows, "promises": promises, "asked": told}
 
         return answer(await self.page.written("search.html", "/search", look))
 

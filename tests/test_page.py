@@ -1,0 +1,434 @@
+"""What the page looks up is what is so: lists against the rows themselves, pictures against the events, promises against the states."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shown import NOW, RULES, fill, page, take
+from test_ledger import BEGIN, STANDARDS, story
+from tribo.ledger import search
+from tribo.ledger.bodies import unpack_finding
+from tribo.ledger.database import Where
+from tribo.ledger.ledger import Ledger
+from tribo.ledger.reader import Reader
+from tribo.ledger.tables import PROMISE_BITS
+from tribo.measure.advance import decode_history
+from tribo.measure.standards import compile_standards
+from tribo.run.company import DAY
+from tribo.run.demo import START
+from tribo.show.page.filters import Filters, filters_of
+from tribo.show.page.flows import pairs, picture
+from tribo.show.page.picture import draw
+from tribo.show.page.told import lines_of, reference, shown
+from tribo.show.page.why import Shared, compare
+from tribo.show.page.why import shared as what_stands_out
+from tribo_schemas.event import Event, event_of, stamp
+from tribo_schemas.finding import Finding
+from tribo_schemas.journey import JourneyRow
+
+MINUTE, HOUR = 60_000, 3_600_000
+
+
+@pytest.fixture(scope="module")
+def company(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("company")
+    fill(folder)
+    return folder
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Where]:
+    yield tmp_path if request.param == "sqlite" else request.getfixturevalue("postgres")
+
+
+# -- lists -----------------------------------------------------------------------------------------------------------
+
+
+def all_of(reader: Reader) -> tuple[list[JourneyRow], list[Finding]]:
+    return list(reader.all_journeys()), list(reader.standing())
+
+
+def listed(where: Where, address: str) -> list[str]:
+    """The journeys on the list at an address, over all its pages."""
+
+    async def ask() -> list[str]:
+        found: list[str] = []
+        async with page(where) as client:
+            while True:
+                number = len(found) // 50 + 1
+                text = await (await client.get(f"/journeys?{address}&page={number}")).text()
+                rows = [part.partition('"')[0] for part in text.split('<tr data-row data-key="')[1:]]
+                found += rows
+                if len(rows) < 50:
+                    return found
+
+    return asyncio.run(ask())
+
+
+def test_each_filter_lists_what_it_says(company: Path) -> None:
+    with Reader(company) as reader:
+        rows, findings = all_of(reader)
+    since, until = NOW - 9 * DAY, NOW - 2 * DAY
+    window = f"from={stamp(since)}&to={stamp(until)}"
+
+    def journeys_with(**wanted: Any) -> set[str]:
+        return {one.journey for one in findings if all(getattr(one, name) == value for name, value in wanted.items())}
+
+    topics = {one.topic for one in findings if one.kind == "complaint"}
+    cases: dict[str, set[str]] = {
+        "touchpoint=returns": {row.journey for row in rows if "returns" in row.touchpoints},
+        "status=ended": {row.journey for row in rows if row.status == "ended"},
+        "friction=20": {row.journey for row in rows if row.friction >= 20},
+        "promise=kept_late": {row.journey for row in rows if row.promises.kept_late},
+        "promise=broken&touchpoint=service": {row.journey for row in rows if row.promises.broken and "service" in row.touchpoints},
+        window: {row.journey for row in rows if row.opened_at < until and row.last_event_at >= since},
+        "finding=handoff": journeys_with(kind="handoff"),
+        f"finding=handoff&{window}": {one.journey for one in findings if one.kind == "handoff" and since <= one.at < until},
+        "team=billing-desk": journeys_with(team="billing-desk"),
+        "finding=handoff&from_team=first-line&team=delivery-desk": journeys_with(kind="handoff", from_team="first-line", team="delivery-desk"),
+        "channel=phone&finding=channel_switch": journeys_with(channel="phone", kind="channel_switch"),
+        "standard=phone": journeys_with(standard="phone"),
+        "standard=delivery-on-time": {one.journey for one in findings if one.kind in ("promise_broken", "promise_moved_late") and one.promise == "delivery"},
+        "standard=refund": {one.journey for one in findings if one.promise == "standard:refund" and one.kind.startswith("promise_") and one.kind != "promise_at_risk"},
+        "standard=few-hands": {one.journey for one in findings if one.kind == "handoff" and one.level == "team" and one.touchpoint == "service"},
+        "standard=alternative": journeys_with(kind="no_alternative"),
+        "team=nobody-like-this": set(),
+        **{f"finding=complaint&topic={topic}": journeys_with(kind="complaint", topic=topic) for topic in topics},
+    }  # fmt: skip
+    for address, wanted in cases.items():
+        found = listed(company, address)
+        assert len(found) == len(set(found)), address
+        assert set(found) == wanted, address
+        assert wanted or address == "team=nobody-like-this", f"{address}: tests nothing"
+    by_friction = {row.journey: row.friction for row in rows}
+    assert [by_friction[name] for name in listed(company, "status=open")] == sorted((row.friction for row in rows if row.status == "open"), reverse=True)
+    opened = {row.journey: row.opened_at for row in rows}
+    assert [opened[name] for name in listed(company, "status=open&sort=oldest")] == sorted(row.opened_at for row in rows if row.status == "open")
+
+
+def test_a_list_is_the_same_on_both_databases(postgres: str, tmp_path: Path) -> None:
+    for where in (tmp_path, postgres):
+        fill(where, days=6, orders_per_day=8)
+    addresses = (
+        "friction=5", "finding=handoff&sort=newest", "promise=kept&sort=oldest", f"from={stamp(START + 3 * DAY)}", "standard=delivery-on-time", "sort=delight",
+    )  # fmt: skip
+    for address in addresses:
+        assert listed(tmp_path, address) == listed(postgres, address), address
+
+    async def texts(where: Where) -> list[str]:
+        async with page(where, now=lambda: START + 6 * DAY) as client:
+            paths = ("/handoffs?days=30", "/promises?days=30", "/why?finding=handoff", "/report?week=2026-W02", "/report?week=2026-W02&form=csv")
+            return [(await (await client.get(path)).text()) for path in paths]
+
+    assert asyncio.run(texts(tmp_path)) == asyncio.run(texts(postgres))
+
+
+def test_filters_are_the_address(company: Path) -> None:
+    filters = filters_of({"from": "1767600000", "to": "2026-01-06T00:00:00+01:00", "team": "a & b", "friction": "7", "page": "3", "sort": "newest"})
+    assert filters == Filters(since=1_767_600_000_000, until=1_767_654_000_000, team="a & b", friction=7, page=3, sort="newest")
+    assert filters_of(dict(part.split("=") for part in filters.query(page=3).replace("+", " ").replace("%26", "&").replace("%3A", ":").split("&") if part.count("=") == 1)).friction == 7
+    wrong = filters_of({"from": "yesterday", "to": "nan", "touchpoint": "shop", "friction": "-3", "page": "9999999999", "finding": "handof"})
+    assert (wrong.since, wrong.until, wrong.touchpoint, wrong.friction, wrong.page, wrong.finding) == (None, None, None, None, 1, None)
+    assert [text.partition(":")[0] for text in wrong.wrong] == ["from", "to", "touchpoint", "finding", "friction", "page"]
+    assert filters_of({"from": "20", "to": "10"}).wrong == ("to: must come after from",)
+
+
+# -- what the ledger repeats -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_table_of_promises_is_what_the_states_say(where: Where, seed: int) -> None:
+    draw_ = random.Random(seed)
+    events = story(seed)
+    draw_.shuffle(events)
+    with contextlib.closing(Ledger.open(where)) as ledger:
+        while events:
+            size = draw_.choice((1, 5, 40))
+            take(ledger, events[:size], BEGIN + 60 * DAY, STANDARDS)
+            events = events[size:]
+        with Reader(where) as reader:
+            wanted = {}
+            for history, body in reader.rows("SELECT history, state FROM histories WHERE state IS NOT NULL"):
+                state = decode_history(body)
+                for item in state.items.values():
+                    for promise in item.promises.values():
+                        wanted[history, item.id, promise.id] = ("unknown" if promise.unknown else promise.state, promise.due, item.journey, item.customer)
+            rows = reader.rows("SELECT history, item, promise, state, due, journey, customer FROM promises")
+            assert {row[:3]: row[3:] for row in rows} == wanted
+            assert wanted
+            for body, bits, known in reader.rows("SELECT body, promises, known FROM journeys"):
+                row = search.unpack_journey(body)
+                assert bits == sum(bit for name, bit in PROMISE_BITS.items() if getattr(row.promises, name))
+                assert known == (row.customer is not None)
+            for body, *columns in reader.rows("SELECT body, from_team, level, promise FROM findings"):
+                finding = unpack_finding(body)
+                assert columns == [finding.from_team, finding.level, finding.promise]
+
+
+def test_each_day_is_read_as_it_began(where: Where) -> None:
+    fill(where, days=5, orders_per_day=4)
+    with contextlib.closing(Ledger.open(where)) as ledger, Reader(where) as reader:
+        before = search.live(reader)
+        assert search.reading(reader, START + 9 * DAY) == before  # nothing has happened since
+        take(ledger, [event_of({"id": "x", "source": "shop", "time": stamp(START + 9 * DAY), "touchpoint": "service", "fact": "complained", "item": "case:x"})],
+             START + 9 * DAY + HOUR)  # fmt: skip
+        assert search.reading(reader, START + 9 * DAY) == before
+        assert search.live(reader)["finding|complaint|service|"] == before.get("finding|complaint|service|", 0) + 1
+        assert search.reading(reader, START - DAY) is None
+        assert len(search.days(reader, START + 9 * DAY, 4)) == 5
+
+
+# -- one journey -------------------------------------------------------------------------------------------------------
+
+
+def said(number: int, minutes: int, fact: str, item: str = "case:1", **more: Any) -> Event:
+    touchpoint = {"case": "service", "order": "purchase"}[item.partition(":")[0]]
+    base = {"id": f"e{number}", "source": "desk", "time": stamp(START + minutes * MINUTE), "touchpoint": touchpoint, "fact": fact, "item": item}
+    return event_of({**base, "customer": "anna", **more})
+
+
+def told_in(folder: Path, *batches: list[Event], now: int = START + 40 * DAY) -> search.Journey:
+    with contextlib.closing(Ledger.open(folder)) as ledger:
+        for batch in batches:
+            take(ledger, batch, now, STANDARDS)
+    with Reader(folder) as reader:
+        journey = search.journey(reader, batches[0][0].item)
+    assert journey is not None
+    return journey
+
+
+def drawn(journey: search.Journey, standards: Any = STANDARDS) -> Any:
+    lines = lines_of(journey)
+    numbers = {reference(line.event): line.number for line in lines}
+    return draw(journey, [line.event for line in lines if line.holds], numbers, standards.default_calendar, START + 40 * DAY)
+
+
+def test_a_picture_shows_holders_waits_and_promises(tmp_path: Path) -> None:
+    journey = told_in(tmp_path, [
+        said(1, 0, "opened", channel="chat", topic="delivery"), said(2, 10, "assigned", team="a"), said(3, 20, "assigned", team="b"),
+        said(4, 30, "assigned", team="a"), said(5, 40, "answered"), said(6, 50, "awaiting_customer"), said(7, 80, "customer_replied"),
+        said(8, 90, "put_on_hold"), said(9, 100, "resumed"), said(10, 105, "complained"), said(11, 110, "promised", promise="call", due=stamp(START + 170 * MINUTE)),
+        said(12, 120, "promised", promise="call", due=stamp(START + 200 * MINUTE)), said(13, 190, "kept", promise="call"), said(14, 195, "resolved"),
+        said(15, 200, "praised"),
+    ])  # fmt: skip
+    found = drawn(journey)
+    (lane,) = found.lanes
+    at = START - found.begin
+
+    def minutes(span: Any) -> tuple[int, int]:
+        return (span.begin - at) // MINUTE, (span.end - at) // MINUTE
+
+    assert [(minutes(span), span.says, span.back) for span in lane.holders] == [
+        ((10, 20), "a", False), ((20, 30), "b", False), ((30, 195), "a", True),
+    ]  # fmt: skip
+    assert lane.holders[0].look == lane.holders[2].look != lane.holders[1].look
+    assert [(minutes(span), span.look) for span in lane.waits] == [
+        ((0, 40), "us"), ((40, 50), "open"), ((50, 80), "customer"), ((80, 90), "us"), ((90, 100), "hold"), ((100, 195), "us"),
+    ]  # fmt: skip
+    (flag,) = lane.flags
+    assert (flag.state, [(due - at) // MINUTE for due in flag.moves], (flag.due - at) // MINUTE, flag.met_at is not None) == ("kept_as_moved", [170], 200, True)
+    assert [mark.look for mark in lane.marks] == ["complaint", "praise"]
+    assert [tick.event for tick in lane.ticks] == list(range(1, 16))
+    assert found.closed == []  # round the clock
+
+
+def test_closed_hours_are_shaded(company: Path) -> None:
+    with Reader(company) as reader:
+        row = max((row for row in reader.all_journeys() if "service" in row.touchpoints), key=lambda row: row.events)
+        journey = search.journey(reader, row.journey)
+    assert journey is not None
+    found = drawn(journey, RULES)
+    closed = sum(closes - opens for opens, closes in found.closed)
+    assert found.length - closed == RULES.default_calendar.elapsed(found.begin, found.begin + found.length)
+    assert 0 < closed < found.length
+
+
+def test_three_hundred_events_are_drawn(tmp_path: Path) -> None:
+    events = [said(0, 0, "opened")]
+    events += [said(number, number * 7, *(("assigned",) if number % 3 else ("customer_replied",)), **({"team": f"t{number % 5}"} if number % 3 else {})) for number in range(1, 300)]
+    found = drawn(told_in(tmp_path, events))
+    assert len(found.lanes[0].ticks) == 300
+    assert len(found.legend) == 5
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "kind", "says", "by"),
+    [
+        ([said(1, 0, "opened"), said(2, 1, "promised", promise="p", due=stamp(START + HOUR))], [said(3, 30, "kept", promise="p")], "promise_broken", "an event that came later", "e3"),
+        ([said(1, 0, "opened"), said(2, 5, "complained")], [said(3, 9, "retracted", retracts="e2")], "complaint", "taken back", "e3"),
+        ([said(1, 0, "opened", item="order:1")], [said(3, 30, "promised", item="order:1", promise="p", due=stamp(START + 90 * DAY))], "no_expectation", "an event that came later", "e3"),
+    ],
+)  # fmt: skip
+def test_a_withdrawn_finding_names_what_corrected_it(tmp_path: Path, first: list[Event], later: list[Event], kind: str, says: str, by: str) -> None:
+    journey = told_in(tmp_path, first, later)
+    lines = lines_of(journey)
+    (one,) = [one for one in shown(journey, lines) if one.finding.kind == kind]
+    assert not one.standing
+    assert says in one.corrected
+    assert next(line.event.id for line in lines if line.number == one.by) == by
+
+    async def ask() -> str:
+        async with page(tmp_path, standards=STANDARDS) as client:
+            return await (await client.get(f"/journeys/{first[0].item}")).text()
+
+    assert f"(<a href=\"#e{one.by}\">event {one.by}</a>)" in asyncio.run(ask())
+
+
+# -- why, handoffs -----------------------------------------------------------------------------------------------------
+
+
+def test_why_names_what_was_planted(tmp_path: Path) -> None:
+    with contextlib.closing(Ledger.open(tmp_path)) as ledger:
+        events = []
+        for number in range(120):
+            bad = number % 4 == 0
+            item, at = f"case:{number}", number * 30
+            events += [said(10 * number, at, "opened", item, customer=f"c{number}", channel="chat" if bad or number % 3 == 0 else "phone"),
+                       said(10 * number + 1, at + 5, "assigned", item, customer=f"c{number}", team="night" if bad else random.Random(number).choice(("day", "late")))]  # fmt: skip
+            if bad:
+                events.append(said(10 * number + 2, at + 9, "complained", item, customer=f"c{number}", topic="noise"))
+        take(ledger, events, START + 3 * DAY, STANDARDS)
+    with Reader(tmp_path) as reader:
+        found = compare(reader, search.Wanted(kinds=("complaint",)), START + 3 * DAY)
+    assert found["compared"] == (30, 90)
+    best = {(one.dimension, one.value): one for one in found["shared"]}
+    assert best["team", "night"].times is None
+    assert (best["team", "night"].behind, best["team", "night"].of_behind, best["team", "night"].others) == (30, 30, 0)
+    assert ("channel", "chat") in best
+    assert ("source", "desk") not in best  # all have it
+    assert what_stands_out([{("team", "a")}] * 3, []) == []
+    assert isinstance(found["shared"][0], Shared)
+
+
+def test_handoffs_are_added_up_by_pair(tmp_path: Path) -> None:
+    told_in(tmp_path, [
+        said(1, 0, "opened"), said(2, 10, "assigned", team="a"), said(3, 40, "assigned", team="b"), said(4, 50, "assigned", team="a"), said(5, 90, "assigned", team="b"),
+    ])  # fmt: skip
+    with Reader(tmp_path) as reader:
+        rows, read = pairs(reader, search.Wanted())
+    assert read == 3
+    assert [(pair.sender, pair.receiver, pair.handoffs, pair.ping_pongs, pair.points, pair.kept_ms // MINUTE) for pair in rows] == [
+        ("a", "b", 2, 1, 7, 70), ("b", "a", 1, 1, 5, 10),
+    ]  # fmt: skip
+    flows = picture(rows)
+    assert flows is not None
+    assert [(link.sender, link.receiver) for link in flows.links] == [("a", "b"), ("b", "a")]
+    assert flows.links[0].width == pytest.approx(2 * flows.links[1].width)
+    assert picture([]) is None
+
+
+# -- search ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_customer_is_searched_by_name_and_shown_by_pseudonym(company: Path) -> None:
+    async def ask() -> None:
+        async with page(company) as client:
+            text = await (await client.get("/search?q=customer-12")).text()
+            assert "customer-12<" not in text
+            assert 'value="customer-12"' not in text
+            pseudonym = text.partition('value="c-')[2].partition('"')[0]
+            assert text.count("data-row") > 0
+            again = await (await client.get(f"/search?q=c-{pseudonym}")).text()
+            assert again.count("data-row") == text.count("data-row")
+            assert "No" not in again.partition("<h1>")[2].partition("</h1>")[0]
+            for asked, found in (("order:1001", "order:1001"), ("delivery", "order:"), ("refund", "return:"), ("none:such", "Nothing."), ("c-0000000000000000", "Nothing.")):
+                assert found in await (await client.get("/search", params={"q": asked})).text(), asked
+
+    asyncio.run(ask())
+
+
+# -- live --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_tells_the_newest_version_and_resumes(tmp_path: Path) -> None:
+    with contextlib.closing(Ledger.open(tmp_path)) as ledger:
+        take(ledger, [said(1, 0, "opened")], START, STANDARDS)
+
+        async def next_event(response: Any) -> dict[str, str]:
+            found: dict[str, str] = {}
+            while True:
+                line = (await asyncio.wait_for(response.content.readline(), 30)).decode().strip()
+                if not line and "id" in found:
+                    return found
+                name, _, value = line.partition(": ")
+                if name in ("id", "event", "data"):
+                    found[name] = value
+
+        async def ask() -> None:
+            async with page(tmp_path) as client:
+                first = await client.get("/stream")
+                assert first.headers["Content-Type"] == "text/event-stream"
+                begun = await next_event(first)
+                await asyncio.to_thread(take, ledger, [said(2, 5, "complained")], START + HOUR, STANDARDS)
+                changed = await next_event(first)
+                assert int(changed["id"]) > int(begun["id"])
+                assert changed["event"] == "changed"
+                missed = await client.get("/stream", headers={"Last-Event-ID": begun["id"]})
+                assert (await next_event(missed))["id"] == changed["id"]
+                current = await client.get("/stream", headers={"Last-Event-ID": changed["id"]})
+                await asyncio.to_thread(take, ledger, [said(3, 6, "complained")], START + HOUR, STANDARDS)
+                assert int((await next_event(current))["id"]) > int(changed["id"])  # and not what it had heard already
+                for response in (first, missed, current):
+                    response.close()
+
+        asyncio.run(ask())
+
+
+def test_many_who_look_at_once_are_written_for_once(company: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tribo.show.page import views
+
+    written = []
+    real = views.now_of
+    monkeypatch.setattr(views, "now_of", lambda *args: written.append(1) or real(*args))  # type: ignore[func-returns-value]
+
+    async def ask() -> None:
+        async with page(company) as client:
+            answers = await asyncio.gather(*(client.get("/parts") for _ in range(40)))
+            texts = {await answer.text() for answer in answers}
+            assert len(texts) == 1
+
+    asyncio.run(ask())
+    assert len(written) <= 2  # one, and another if a second passed
+
+
+def test_standards_that_nobody_has_written_are_no_fault(tmp_path: Path) -> None:
+    Ledger.open(tmp_path).close()
+
+    async def ask() -> None:
+        async with page(tmp_path, standards=compile_standards(None)) as client:
+            for path in ("/", "/parts", "/journeys", "/why?standard=none", "/why", "/handoffs", "/promises", "/report", "/search", "/rejects"):
+                assert (await client.get(path)).status == 200, path
+            assert (await client.get("/report?week=2026-W60")).status == 400
+            assert (await client.get("/journeys/none:1")).status == 404
+
+    asyncio.run(ask())
+
+
+def test_items_that_name_a_person_are_shown_by_pseudonym(tmp_path: Path) -> None:
+    with contextlib.closing(Ledger.open(tmp_path)) as ledger:
+        base = {"source": "box", "touchpoint": "service", "item": "phone:+43660123", "customer": "anna"}
+        rows = [("opened", {}), ("promised", {"promise": "callback", "due": stamp(START + 90 * DAY)}), ("assigned", {"team": "a"}), ("assigned", {"team": "b"}), ("complained", {})]
+        events = [event_of({**base, "id": f"+43660123/{fact}{number}", "time": stamp(START + number * HOUR), "fact": fact, **more}) for number, (fact, more) in enumerate(rows)]
+        take(ledger, [*events, said(1, 0, "opened")], START + 8 * HOUR, STANDARDS)
+
+    async def ask() -> None:
+        async with page(tmp_path, now=lambda: START + 8 * HOUR, personal=("phone",)) as client:
+            texts = {path: await (await client.get(path)).text() for path in ("/", "/journeys", "/promises", "/handoffs", "/why?finding=complaint", "/search?q=callback", "/search?q=phone:%2B43660123")}
+            hidden = "phone:p-" + texts["/journeys"].partition("/journeys/phone:p-")[2][:16]
+            texts["journey"] = await (await client.get(f"/journeys/{hidden}")).text()
+            assert "What was found" in texts["journey"]
+            texts["missing"] = await (await client.get("/journeys/phone:+43660999")).text()
+            assert "case:1" in texts["/journeys"]  # which names nobody
+            for path, text in texts.items():
+                assert "43660123" not in text.replace("box/+43660123/", ""), path
+                assert "43660999" not in text, path
+            assert hidden in texts["/search?q=phone:%2B43660123"]
+
+    asyncio.run(ask())
