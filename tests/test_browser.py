@@ -282,7 +282,7 @@ def test_200_hostile_strings_stay_strings(browser: Browser, tmp_path: Path) -> N
             state = tab.evaluate(
                 """() => ({pwned: window.pwned, inline: document.querySelectorAll('script:not([src]), style, iframe, object, base, img:not([src^="/static/"]), [style]').length,
                   handlers: [...document.querySelectorAll('*')].filter((one) => [...one.attributes].some((a) => a.name.startsWith('on'))).length,
-                  links: [...document.querySelectorAll('a[href]')].filter((one) => one.origin !== location.origin).length,
+                  links: [...document.querySelectorAll('a[href]')].filter((one) => new URL(one.getAttribute('href'), location.href).origin !== location.origin).length,
                   text: document.body.textContent})"""
             )
             assert (state["pwned"], state["inline"], state["handlers"], state["links"]) == (None, 0, 0, 0), path

@@ -159,7 +159,7 @@ def page_routes(
     `personal`: kinds of items that are shown as pseudonyms."""
     views = Views(Page(reader_factory, standards, access or Access(), now, silent_after, personal), operations or Operations())
     looks_at = {
-        "/": views.now, "/parts": views.parts, "/journeys": views.journeys, "/journeys/{item:.+}": views.journey, "/why": views.why,
+        "/": views.now, "/parts": views.parts, "/journeys": views.journeys, "/journeys/{item:(?s:.+)}": views.journey, "/why": views.why,
         "/handoffs": views.handoffs, "/promises": views.promises, "/report": views.report, "/search": views.search,
         "/rejects": views.rejects, "/stream": views.stream, "/static/{name}": views.static,
     }  # fmt: skip
