@@ -88,15 +88,24 @@ def test_an_input_on_which_nobody_reports_holds_its_source_until_it_is_forgotten
 
 def test_silence_counts_only_while_everything_could_be_read() -> None:
     time = PartitionTime({}, NOW)
-    for minute in range(12):
-        at = NOW + minute * MINUTE
-        time.hear(Report(at, {"orders/0": Input(minute == 5, {"shop": (NOW, NOW)})}))
-        assert not time.frontier(at, False).silent
-    for minute in range(12, 18):
-        at = NOW + minute * MINUTE
-        time.hear(Report(at, {"orders/0": Input(False, {"shop": (NOW, NOW)})}))
-        silent = time.frontier(at, False).silent
-    assert silent == {"shop": NOW + 16 * MINUTE}  # unread at minute 5, read again from minute 6 on
+    silent: dict[str, int] = {}
+    for second in range(0, 18 * 60, 5):
+        at = NOW + second * 1000
+        time.hear(Report(at, {"orders/0": Input(300 <= second < 330, {"shop": (NOW, NOW)})}))  # behind for half a minute
+        before, silent = silent, time.frontier(at, False).silent
+        if silent and not before:
+            assert second == 330 + 600
+    assert silent == {"shop": NOW + (330 + 600) * 1000}
+
+
+def test_a_busy_topic_does_not_hide_that_one_of_its_sources_is_silent() -> None:
+    time = PartitionTime({}, NOW)
+    for second in range(0, 601):
+        at = NOW + second * 1000
+        time.hear(Report(at, {"orders/0": Input(second % 2 == 0, {"shop": (at, at), "survey": (NOW, NOW)})}))
+        frontier = time.frontier(at, False)
+    assert frontier.silent == {"survey": NOW + 600_000}
+    assert frontier.heard["shop"] == at
 
 
 def test_a_partition_that_is_behind_lives_at_the_time_of_its_last_record() -> None:

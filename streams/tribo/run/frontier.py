@@ -2,7 +2,8 @@
 
 Each `wire` worker reports how far it has read each of its inputs. A source is heard as far as the input that is furthest ahead, but
 no further than any input of the same topic that still has something unread, or that nobody reports on: there its evidence may lie.
-A source is silent when nothing came from it for ten minutes during which all its inputs were read to their ends. A partition that
+A source is silent when nothing came from it for ten minutes during which all its inputs could be read: none was behind for longer
+than a moment. A partition that
 is itself behind lives at the time of its last record. Nothing here does IO or reads a clock; instants are UTC milliseconds.
 """
 
@@ -30,10 +31,11 @@ def is_address(name: str) -> bool:
 
 
 class _Input:
-    __slots__ = ("behind", "reported_at", "sources")
+    __slots__ = ("behind", "behind_since", "reported_at", "sources")
 
     def __init__(self) -> None:
         self.behind = False
+        self.behind_since: int | None = None
         self.reported_at = 0
         self.sources: dict[str, Mark] = {}
 
@@ -57,6 +59,7 @@ class PartitionTime:
             held = self._inputs.setdefault(name, _Input())
             if report.now >= held.reported_at:
                 held.reported_at, held.behind = report.now, said.behind
+                held.behind_since = (held.behind_since or report.now) if said.behind else None
             for source, mark in said.sources.items():
                 held.sources[source] = later(held.sources.get(source, (None, None)), mark)
         self.last_record_at = max(self.last_record_at, report.now)
@@ -80,7 +83,7 @@ class PartitionTime:
         silent: dict[str, int] = {}
         for source in {source for held in self._inputs.values() for source in held.sources} | self._known.keys():
             mark, heard_at = self._known.get(source, (None, None))
-            furthest, readable = mark, False
+            furthest, readable, hindered = mark, False, False
             holds: list[int | None] = []
             topics = {_topic(name) for name, held in self._inputs.items() if source in held.sources}
             for name, held in self._inputs.items():
@@ -91,7 +94,9 @@ class PartitionTime:
                     readable |= known is not None
                 elif not is_address(name) and _topic(name) in topics:
                     readable = True
-                    if held.behind or now - held.reported_at > STALE_AFTER:
+                    stale = now - held.reported_at > STALE_AFTER
+                    hindered |= stale or (held.behind_since is not None and now - held.behind_since > STALE_AFTER)
+                    if held.behind or stale:
                         holds.append(known[0] if known is not None else _own_mark(held))
             if holds:
                 furthest = None if any(hold is None for hold in holds) else min(hold for hold in [furthest, *holds] if hold is not None)
@@ -99,7 +104,7 @@ class PartitionTime:
                 furthest = mark if furthest is None else max(mark, furthest)
             if furthest is not None:
                 heard[source] = furthest
-            if readable and not holds:
+            if readable and not hindered:
                 since = max(heard_at or 0, self._readable_since.setdefault(source, now)) + SILENT_AFTER
                 if since <= now:
                     silent[source] = since

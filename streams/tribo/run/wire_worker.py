@@ -144,6 +144,8 @@ class WireWorker:
         self._stop = asyncio.Event()
         self._sending = asyncio.Lock()
         self._inputs: dict[str, Input] = {}
+        self._unread: dict[str, bool] = {}
+        """By input: whether something lay there unread when it was last looked at."""
         self._assigned = False
         self._progress_at = time.monotonic()
 
@@ -267,7 +269,8 @@ class WireWorker:
             if held is None:
                 source = self.readings[place.topic].source
                 held = self._inputs[name] = Input(True, {source: (None, None)} if source is not None else {})
-            held.behind = lag is None or lag > 0 or bool(taken.get(place))
+            self._unread[name] = lag is None or lag > 0
+            held.behind = self._unread[name] or bool(taken.get(place))  # what was taken was not sent yet
             if lag is not None:
                 self.numbers.lag.labels(place.topic, place.partition).set(lag)
         for name in [name for name in self._inputs if name not in names and name != self._address]:
@@ -379,6 +382,9 @@ class WireWorker:
         async with self._sending:  # a report may only speak of events that were sent before it
             for origin, events in work.events.items():
                 self._hear(origin, events, now)
+            for origin in work.reached:
+                if origin in self._inputs:
+                    self._inputs[origin].behind = self._unread[origin]
             report = self._report(now)
             for partition, parts in work.parts.items():
                 values = list(packed(parts))
