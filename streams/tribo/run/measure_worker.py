@@ -60,10 +60,28 @@ class Stale(Exception):
     """A topic ends before the ledger's offset: it was deleted and made anew."""
 
 
+class _Unfiltered(dict[TP, int | None]):
+    """Stands for what Faust notes down as read. It would drop what is read again, whenever a note is made just after a seek: a record
+    on its way then overwrites where to begin. `Offsets` says what to take, and nothing else does."""
+
+    def __getitem__(self, _: TP) -> None:
+        return None
+
+    def __setitem__(self, _: TP, __: int | None) -> None:
+        return None
+
+    def update(self, *_: Any, **__: Any) -> None:
+        """Forget it."""
+
+
 class _Consumer(driver.Consumer):
-    """Faust's consumer, but for where it begins: what Kafka thinks was committed is not asked."""
+    """Faust's consumer, but for where it begins, and what it drops: what Kafka thinks was committed is not asked."""
 
     worker: MeasureWorker
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._read_offset = _Unfiltered()
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek every assigned partition to the ledger's offset."""
