@@ -314,7 +314,8 @@ def test_every_panel_shows_something(world: World) -> None:
                 found.append(f"{where}: {text}")
         return found
 
-    until(lambda: not empty(), "empty", 30) if empty() else None
+    with contextlib.suppress(AssertionError):  # what is usual has no past in a world's first minute
+        until(lambda: not empty(), "empty", 75)
     assert empty() == []
 
 
