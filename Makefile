@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench torture deploy clean fuzz
+.PHONY: demo test lint bench torture screenshots deploy clean fuzz
 
 .venv/stamp: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -33,6 +33,11 @@ bench: .venv/stamp
 torture: .venv/stamp
 	$(BIN)/python tests/servers.py
 	$(BIN)/python tests/torture.py
+	$(BIN)/python tests/torture_page.py
+
+# the pictures in docs/, as the page looks now
+screenshots: .venv/stamp
+	TRIBO_SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/test_browser.py -k docs
 
 # what stands in deploy/ and is made from the demo's standards file
 deploy: .venv/stamp
