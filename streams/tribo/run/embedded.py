@@ -24,12 +24,15 @@ from tribo.run.commit import COMMIT_BOUNDS, Committer
 from tribo.run.garbage import collect_seldom
 from tribo.run.ingest import Followed, follow, follow_stdin, ingest_application
 from tribo.run.notify import tell_of_risks
+from tribo.run.operations import operations_of
 from tribo.run.rejects import replay_route
 from tribo.run.settings import Page as PageAccess
 from tribo.run.settings import Settings, addresses, is_loopback
 from tribo.run.sources import SHORTEST_TOKEN, Senders, of_environment, remember_mappings
 from tribo.run.standards import standards_of
+from tribo.show.metrics import Vitals, metrics_routes
 from tribo.show.page.access import Access
+from tribo.show.page.views import page_routes
 from tribo.wire.mapping import Mapping as SourceMapping
 from tribo.wire.mapping import brought_by
 from tribo_schemas.config import BadConfig
@@ -66,33 +69,21 @@ def access_of(page: PageAccess, token: str | None, environment: Mapping[str, str
 
 
 def _shown_routes(committer: Committer, settings: Settings) -> list[Callable[..., list[web.RouteDef]]]:
-    """Metrics and page, as far as they are installed."""
-    found: list[Callable[..., list[web.RouteDef]]] = []
-    try:
-        from tribo.show.metrics import Vitals, metrics_routes
+    """Metrics and page."""
 
-        def vitals() -> Vitals:
-            commits = zip((*COMMIT_BOUNDS, float("inf")), accumulate(committer.commits), strict=True)
-            return Vitals(
-                committer.waiting, committer.queue_events, committer.full, committer.broken is not None, committer.behind_seconds(),
-                tuple(commits), committer.commit_seconds,
-            )  # fmt: skip
+    def vitals() -> Vitals:
+        commits = zip((*COMMIT_BOUNDS, float("inf")), accumulate(committer.commits), strict=True)
+        return Vitals(
+            committer.waiting, committer.queue_events, committer.full, committer.broken is not None, committer.behind_seconds(),
+            tuple(commits), committer.commit_seconds,
+        )  # fmt: skip
 
-        found.append(partial(metrics_routes, vitals=vitals, now=committer.clock.wall))
-    except ModuleNotFoundError as error:
-        log.warning("without metrics: %s", error)
-    try:
-        from tribo.run.operations import operations_of
-        from tribo.show.page.views import page_routes
-
-        found.append(partial(
-            page_routes, now=committer.clock.wall, access=access_of(settings.page, settings.token), operations=operations_of(committer),
-            silent_after=committer.clock.silent_after,
-            personal={kind for name in settings.mappings() for kind in SourceMapping.load(name).personal},
-        ))  # fmt: skip
-    except ModuleNotFoundError as error:
-        log.warning("without a page: %s", error)
-    return found
+    page = partial(
+        page_routes, now=committer.clock.wall, access=access_of(settings.page, settings.token), operations=operations_of(committer),
+        silent_after=committer.clock.silent_after,
+        personal={kind for name in settings.mappings() for kind in SourceMapping.load(name).personal},
+    )  # fmt: skip
+    return [partial(metrics_routes, vitals=vitals, now=committer.clock.wall), page]
 
 
 async def _serve(committer: Committer, settings: Settings, senders: Senders, ready: Callable[[str], None] | None) -> int:
