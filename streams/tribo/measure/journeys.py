@@ -15,6 +15,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from operator import attrgetter, lt
 
 from tribo_schemas.event import Event, order_key
 
@@ -24,6 +25,7 @@ MOST_ITEMS_JOINED = 1000
 LINKS = frozenset(("linked", "unlinked"))
 
 Key = tuple[int, int, int, str, str]
+_time = attrgetter("time")
 
 
 class Groups:
@@ -35,11 +37,16 @@ class Groups:
     def find(self, name: str) -> str:
         """The root of the set that a name is in."""
         parent = self.parent
-        root = parent.setdefault(name, name)
+        above = parent.get(name)
+        if above is None:
+            parent[name] = name
+            return name
+        root = above
         while parent[root] != root:
             root = parent[root]
-        while parent[name] != root:
-            parent[name], name = root, parent[name]
+        while above != root:
+            parent[name], name = root, above
+            above = parent[name]
         return root
 
     def union(self, one: str, other: str) -> str:
@@ -96,15 +103,12 @@ def effective(events: Iterable[Event]) -> list[Event]:
 
 
 def in_order(events: Iterable[Event]) -> list[Event]:
-    """The events by `order_key`; they often come that way."""
-    ordered = list(events)
-    if not all(map(_earlier, ordered, ordered[1:])):
+    """The events by `order_key`: by time, and where times are the same by the rest of it."""
+    ordered = sorted(events, key=_time)
+    times = list(map(_time, ordered))
+    if not all(map(lt, times, times[1:])):
         ordered.sort(key=order_key)
     return ordered
-
-
-def _earlier(one: Event, other: Event) -> bool:
-    return one.time < other.time
 
 
 def taken_back(retractions: Sequence[Event]) -> set[tuple[str, str]]:
