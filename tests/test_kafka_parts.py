@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import closing
@@ -20,6 +21,7 @@ import psycopg
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from aiokafka import ConsumerRecord, TopicPartition
+from faust.types import TP
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka import TopicPartition as Place
 from prometheus_client import CollectorRegistry, generate_latest
@@ -28,6 +30,7 @@ from fleet import events_kept
 from tribo.ledger.ledger import Ledger, Reader
 from tribo.measure.advance import Frontier
 from tribo.measure.standards import compile_standards
+from tribo.run.company_feed import begins, publish_company
 from tribo.run.distributed import Distributed
 from tribo.run.ingest import ingest_application
 from tribo.run.measure_worker import MeasureWorker
@@ -106,7 +109,7 @@ def measured(settings: Distributed, work: Callable[[MeasureWorker], Awaitable[No
 
 
 def read(kafka: str, topic: str, wanted: int) -> list[Any]:
-    with closing(KafkaConsumer(topic, bootstrap_servers=kafka, auto_offset_reset="earliest", consumer_timeout_ms=15_000)) as consumer:
+    with closing(KafkaConsumer(topic, bootstrap_servers=kafka, auto_offset_reset="earliest", consumer_timeout_ms=6_000)) as consumer:
         found = []
         for record in consumer:
             if record.value != b"[]":
@@ -276,6 +279,36 @@ def test_what_retention_took_unread_is_counted_as_lost(kafka: str, postgres: str
     assert measured(settings, folded).failed is None
     with Reader(postgres) as reader:
         assert reader.counters()["lost"] == (3, 0)
+
+
+def test_what_faust_noted_down_as_read_drops_nothing(kafka: str, postgres: str, tmp_path: Path) -> None:
+    settings = settings_of(kafka, postgres, tmp_path)
+    publish(settings, json.dumps(case(1)).encode())
+
+    async def folded(worker: MeasureWorker) -> None:
+        await until(lambda: events_kept(postgres) == 1)
+        worker.app.consumer._read_offset[TP(settings.events_topic, 0)] = 1_000_000  # as when a note is made just after a seek
+        await asyncio.to_thread(publish, settings, json.dumps(case(2)).encode())
+        await until(lambda: events_kept(postgres) == 2)
+
+    assert measured(settings, folded).failed is None
+
+
+def test_the_company_publishes_to_the_topics_of_its_systems(kafka: str) -> None:
+    prefix = f"company-{time.time_ns()}"
+    settings = Distributed(kafka=kafka, prefix=prefix, topics=[{"topic": f"{prefix}.shop", "partitions": 1}, {"topic": f"{prefix}.billing", "partitions": 1}])
+    make_topics(settings)
+    _, start = begins(time.time_ns() // 1_000_000)
+    until_noon = start + 12 * 3_600_000
+    sent = publish_company(settings, 7, threading.Event(), until_noon)
+    assert publish_company(settings, 7, threading.Event(), until_noon) == sent > 200  # the same again: duplicates by their ids
+    with closing(KafkaConsumer(bootstrap_servers=kafka)) as asking:
+        ends = asking.end_offsets([Place(f"{prefix}.{topic}", 0) for topic in ("shop", "billing")])
+    found = {place.topic.removeprefix(f"{prefix}."): read(kafka, place.topic, end) for place, end in ends.items()}
+    sources = {topic: {json.loads(record.value)["source"] for record in records} for topic, records in found.items()}
+    assert sources["billing"] == {"billing"} and "shop" in sources["shop"]
+    ids = [json.loads(record.value)["id"] for records in found.values() for record in records]
+    assert len(ids) == 2 * sent and len(set(ids)) == sent
 
 
 def test_a_topic_made_anew_ends_the_worker_with_a_message(kafka: str, postgres: str, tmp_path: Path) -> None:

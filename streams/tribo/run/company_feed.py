@@ -44,7 +44,7 @@ def publish_company(settings: Distributed, seed: int, ended: threading.Event, un
     """Publish until `ended`, or what happens before `until` (UTC ms); returns how many events. Raises BadConfig: no source topics."""
     if not settings.topics:
         raise BadConfig("topics: name the topics that the company's systems publish to")
-    which, start = begins(_now() if until is None else until)
+    which, start = begins(_now())
     events = company(seed + which, start, ORDERS_A_DAY, first_order=1_000_001 + 1_000_000 * max(which, 0))
     event = next(events)
     sent = 0
