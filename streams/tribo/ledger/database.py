@@ -6,13 +6,15 @@ What differs is in sqlite.py and postgres.py, as two classes with the same metho
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from tribo.ledger.postgres import PostgresDatabase
     from tribo.ledger.sqlite import SqliteDatabase
 
+Result = TypeVar("Result")
 Database: TypeAlias = "SqliteDatabase | PostgresDatabase"
 Where: TypeAlias = str | Path
 """A data folder, a file that ends in .db, or a postgresql:// URL."""
@@ -21,6 +23,16 @@ Where: TypeAlias = str | Path
 class Outpaced(Exception):
     """Another writer moved the partition's row, or was in the way: this transaction's work is dropped, and what was known of
     the ledger forgotten. Look at `Ledger.offset`, and try again what is not in the ledger yet."""
+
+
+def until_taken(work: Callable[[], Result], tries: int = 20) -> Result:
+    """Do a transaction's work, again where another writer was in the way. Raises Outpaced when one was each time."""
+    for _ in range(tries - 1):
+        try:
+            return work()
+        except Outpaced:
+            continue
+    return work()
 
 
 class NoRoom(Exception):

@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import time
 
-from tribo.ledger.database import Where
-from tribo.ledger.ledger import Erased, Ledger, Outpaced, Reader
+from tribo.ledger.database import Outpaced, Where, until_taken
+from tribo.ledger.ledger import Erased, Ledger, Reader
 from tribo.measure.advance import Frontier
 from tribo.run.standards import standards_kept
 from tribo_schemas.config import BadConfig
-
-TRIES = 20
 
 
 def erase(data: Where, customer: str) -> Erased:
@@ -20,10 +18,12 @@ def erase(data: Where, customer: str) -> Erased:
     Reader(data).close()  # only where there is a ledger
     rules, text = standards_kept(data, None)
     with contextlib.closing(Ledger.open(data, text)) as ledger:
-        for _ in range(TRIES):
-            heard = {name: mark for name, (mark, _) in ledger.watermarks().items() if mark is not None}
-            try:
-                return ledger.erase(customer, Frontier(time.time_ns() // 1_000_000, heard=heard), rules)
-            except Outpaced:
-                continue  # a worker wrote meanwhile
-    raise BadConfig("the workers write without a pause; try again when less comes in")
+        try:
+            return until_taken(lambda: ledger.erase(customer, _now(ledger), rules))
+        except Outpaced:
+            raise BadConfig("the workers write without a pause; try again when less comes in") from None
+
+
+def _now(ledger: Ledger) -> Frontier:
+    heard = {name: mark for name, (mark, _) in ledger.watermarks().items() if mark is not None}
+    return Frontier(time.time_ns() // 1_000_000, heard=heard)

@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from tribo.ledger.database import Outpaced, Where
+from tribo.ledger.database import Where
 from tribo.ledger.ledger import Ledger, Reader
 from tribo.measure.advance import Frontier
 from tribo.run.accept import event_in
@@ -208,20 +208,10 @@ def replay(
             for rows in _pages(reader, source):
                 events, going = again.batch(rows, now, done)
                 if going:
-                    done.count(_applied(lambda events=events, going=going: ledger.apply(events, frontier, rules, replayed=going)))  # type: ignore[misc]
+                    done.count(until_taken(lambda events=events, going=going: ledger.apply(events, frontier, rules, replayed=going)))  # type: ignore[misc]
     finally:
         ledger.close()
     return done
-
-
-def _applied(work: Callable[[], Any], tries: int = 20) -> Any:
-    for left in range(tries, 0, -1):
-        try:
-            return work()
-        except Outpaced:
-            if left == 1:
-                raise
-    return None
 
 
 def _pages(reader: Reader, source: str | None) -> Iterator[list[dict[str, Any]]]:

@@ -14,11 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from tribo.ledger.database import Outpaced, Where
+from tribo.ledger.database import Where, until_taken
 from tribo.ledger.kept import Key, Standing, chunks, findings_of, raw_of, standing, to_fold
 from tribo.ledger.ledger import Ledger
 from tribo.measure.advance import Frontier
@@ -37,7 +36,6 @@ from tribo_schemas.source import source_of
 
 MOST_ID = 200
 APPLIED_AT_ONCE = 2000
-TRIES = 20
 OURS = "remap/"
 
 
@@ -231,10 +229,10 @@ def _retraction(event: Event, known: Standing) -> Event:
 def _apply(ledger: Ledger, events: Sequence[Event], frontier: Frontier, rules: Standards) -> tuple[dict[str, int], dict[str, int]]:
     """Put them into the ledger and fold; findings withdrawn and found, by kind."""
     for some in chunks(events, APPLIED_AT_ONCE):
-        _again(lambda some=some: ledger.apply(some, frontier, rules, historical=True, folded=False, replacing=True))  # type: ignore[misc]
+        until_taken(lambda some=some: ledger.apply(some, frontier, rules, historical=True, folded=False, replacing=True))  # type: ignore[misc]
     touched = to_fold(ledger.db)
     before = findings_of(ledger.db, touched)
-    while _again(lambda: ledger.fold_dirty(frontier, rules, historical=True)):
+    while until_taken(lambda: ledger.fold_dirty(frontier, rules, historical=True)):
         pass
     after = findings_of(ledger.db, _with_parts(ledger, touched))
     return (
@@ -249,17 +247,6 @@ def _with_parts(ledger: Ledger, histories: list[int]) -> list[int]:
         return []
     newer = ledger.db.rows("SELECT history FROM histories WHERE history > ? AND merged_into IS NULL", (max(histories),))
     return sorted({*histories, *(history for (history,) in newer)})
-
-
-def _again(work: Callable[[], Any]) -> Any:
-    """Do it, and once more where another worker was in the way."""
-    for left in range(TRIES, 0, -1):
-        try:
-            return work()
-        except Outpaced:
-            if left == 1:
-                raise
-    return None
 
 
 def told(done: Remapped, dry: bool) -> list[str]:
