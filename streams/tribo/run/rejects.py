@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from tribo.ledger.database import Where
+from tribo.ledger.database import Where, until_taken
 from tribo.ledger.ledger import Ledger, Reader
 from tribo.measure.advance import Frontier
 from tribo.run.accept import event_in
