@@ -100,7 +100,7 @@ def grow(folder: Path, journeys: int) -> int:
         )  # fmt: skip
         db.execute(insert["histories"], (number, 1, 0, None, 1, 0, 0, 0, None, None, *[0] * (columns["histories"] - 10)))
         db.execute(insert["journeys"], (
-            number, journey, 0, 1, 1, row.status, row.friction, row.delight, row.opened_at, row.last_event_at, _touchpoint_bits(row), 0,
+            number, journey, 0, 1, 1, row.status, row.friction, row.delight, row.opened_at, row.last_event_at, _touchpoint_bits(row.touchpoints), 0,
             pack_struct(row), _promise_bits(row), 1, *[0] * (columns["journeys"] - 15),
         ))  # fmt: skip
         db.executemany("INSERT OR IGNORE INTO links VALUES (?, ?)", [(f"i:{item}", number) for item in row.items] + [(f"c:{customer}", number)])

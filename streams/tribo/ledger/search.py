@@ -18,7 +18,7 @@ from tribo.measure.advance import decode_history
 from tribo.measure.history import Promise
 from tribo.measure.standards import Entry
 from tribo_schemas.event import Event, order_key
-from tribo_schemas.finding import Finding
+from tribo_schemas.finding import KINDS, Finding
 from tribo_schemas.journey import PROMISE_STATES, JourneyRow
 
 LONG_AGO, FAR_OFF = -(2**62), 2**62
@@ -125,9 +125,10 @@ def behind(entry: Entry, wanted: Wanted) -> Wanted:
 def _of_findings(wanted: Wanted) -> tuple[str, list[Any]]:
     """The condition on `findings f`."""
     parts, values = ["f.status = 0"], list[Any]()
-    if wanted.kinds:
+    timed = wanted.since != LONG_AGO or wanted.until != FAR_OFF
+    if wanted.kinds or timed:  # all kinds, if none is named: the index goes by kind, then by time
         parts.append("f.kind IN (?*)")
-        values.append(list(wanted.kinds))
+        values.append(list(wanted.kinds or KINDS))
     if wanted.since != LONG_AGO:
         parts.append("f.at >= ?")
         values.append(wanted.since)
