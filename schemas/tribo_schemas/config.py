@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, MappingStartEvent, ScalarEvent
 
 LARGEST = 256 * 1024
 DEEPEST = 20
@@ -68,15 +68,23 @@ def parse_yaml(raw: bytes, name: str) -> Document:
     """Parse YAML. Raises BadConfig as `read_yaml` does."""
     try:
         text = raw.decode("utf-8")
-        depth = 0
+        open_at: list[bool | None] = []  # what is open: a sequence (None), or a mapping (whether a key comes next)
         for event in YAML(typ="safe", pure=True).parse(io.StringIO(text)):
             line = event.start_mark.line + 1
             if isinstance(event, AliasEvent) or getattr(event, "anchor", None):
                 raise BadConfig(f"{name}:{line}: anchors and aliases (& and *) are not taken: write the value out")
             if getattr(event, "tag", None):
                 raise BadConfig(f"{name}:{line}: tags (!) are not taken: write a plain value")
-            depth += {"MappingStart": 1, "SequenceStart": 1, "MappingEnd": -1, "SequenceEnd": -1}.get(type(event).__name__[:-5], 0)
-            if depth > DEEPEST:
+            if isinstance(event, CollectionEndEvent):
+                open_at.pop()
+            elif isinstance(event, ScalarEvent | CollectionStartEvent):
+                if open_at and open_at[-1] is not None:
+                    if open_at[-1] and isinstance(event, CollectionStartEvent):
+                        raise BadConfig(f"{name}:{line}: a list or a mapping is no key: write a plain word")
+                    open_at[-1] = not open_at[-1]
+                if isinstance(event, CollectionStartEvent):
+                    open_at.append(True if isinstance(event, MappingStartEvent) else None)
+            if len(open_at) > DEEPEST:
                 raise BadConfig(f"{name}:{line}: nested more than {DEEPEST} deep")
         root = YAML(typ="rt", pure=True).load(io.StringIO(text))
     except UnicodeDecodeError:

@@ -148,7 +148,8 @@ def run_serve(settings: Distributed) -> int:
     Reader(settings.database).close()
     targets = addresses(settings.notify)
     mappings = [entry.mapping for entry in settings.topics] + [source.mapping for source in settings.sources.values()]
-    names = Names(key_of_environment(), {kind for name in mappings if name is not None for kind in Mapping.load(name).personal})
+    personal = {kind for name in mappings if name is not None for kind in Mapping.load(name).personal}
+    names = Names(key_of_environment(), personal)
 
     def reader() -> Reader:
         return Reader(settings.database)
@@ -158,7 +159,7 @@ def run_serve(settings: Distributed) -> int:
         app = web.Application(middlewares=[guard(settings.token, Senders({}))])
         live, ready, _ = probe_routes(_Served(settings), CollectorRegistry())
         app.add_routes([live, ready, *metrics_routes(reader, standards, settings)])
-        app.add_routes(page_routes(reader, standards, settings, now=ReceiveClock().wall, access=access))
+        app.add_routes(page_routes(reader, standards, settings, now=ReceiveClock().wall, access=access, personal=personal))
         runner, address = await listen(app, settings)
         _on_signals(stop.set)
         log.warning("the page is at %s", address)
