@@ -1,7 +1,7 @@
 """The distributed path, measured: events per CPU second through `wire` and `measure`, what PostgreSQL takes, and how long it is from
 an event's acceptance until its finding can be read.
 
-    python tests/bench_distributed.py [EVENTS]      default 250,000 of the invented company; one wire worker, two measure workers
+    python tests/bench_distributed.py [EVENTS]      default 400,000 of the invented company; one wire worker, two measure workers
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def main() -> None:
     wrong = fetch_jars()
     if wrong is not None:
         sys.exit(f"no Kafka: {wrong}")
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 250_000
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 400_000
     rows = history(count, 3, time.time_ns() // 1_000_000 - 3_600_000)
     _, text = demo_standards()
     server = PostgresServer(durable=True)
