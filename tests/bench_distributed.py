@@ -23,8 +23,8 @@ from broker import broker, fetch_jars
 from fleet import Feed, Fleet, demo_standards, events_kept, history
 from servers import PostgresServer, postgres_database
 from tribo.ledger.ledger import Reader
-from tribo.run.distributed import Distributed
-from tribo.run.topics import make_topics
+from tribo.run.distributed.settings import Distributed
+from tribo.run.distributed.topics import make_topics
 from tribo_schemas.event import stamp
 
 TICKS = os.sysconf("SC_CLK_TCK")

@@ -25,7 +25,7 @@ from tribo.measure.advance import Frontier
 from tribo.measure.standards import Standards, compile_standards
 from tribo.run.company import company
 from tribo.run.demo import STANDARDS
-from tribo.run.distributed import Distributed
+from tribo.run.distributed.settings import Distributed
 from tribo.run.measure import measure_events
 from tribo_schemas.config import BadConfig
 from tribo_schemas.event import Event, decode_event, stamp

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tribo.run.company_feed import topic_of
-from tribo.run.distributed import Distributed, load_distributed
+from tribo.run.distributed.company_feed import topic_of
+from tribo.run.distributed.settings import Distributed, load_distributed
 from tribo.wire.mapping import Mapping
 
 TOP = Path(__file__).resolve().parents[1]

@@ -30,15 +30,15 @@ from fleet import events_kept
 from tribo.ledger.ledger import Ledger, Reader
 from tribo.measure.advance import Frontier
 from tribo.measure.standards import compile_standards
-from tribo.run.company_feed import begins, publish_company
-from tribo.run.distributed import Distributed
+from tribo.run.distributed.company_feed import begins, publish_company
+from tribo.run.distributed.measure_worker import MeasureWorker
+from tribo.run.distributed.probes import probe_routes
+from tribo.run.distributed.records import unpacked
+from tribo.run.distributed.settings import Distributed
+from tribo.run.distributed.topics import make_topics
+from tribo.run.distributed.wire_worker import CONNECT, Reading, WireWorker
 from tribo.run.ingest import ingest_application
-from tribo.run.measure_worker import MeasureWorker
-from tribo.run.probes import probe_routes
-from tribo.run.records import unpacked
 from tribo.run.sources import Senders
-from tribo.run.topics import make_topics
-from tribo.run.wire_worker import CONNECT, Reading, WireWorker
 from tribo_schemas.config import BadConfig
 from tribo_schemas.event import Event, decode_event, stamp
 

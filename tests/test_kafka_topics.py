@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from broker import free_port
 from tribo.cli import app
-from tribo.run.distributed import Distributed, load_distributed
-from tribo.run.topics import make_topics, wanted
+from tribo.run.distributed.settings import Distributed, load_distributed
+from tribo.run.distributed.topics import make_topics, wanted
 from tribo_schemas.config import BadConfig
 
 

@@ -11,8 +11,8 @@ from broker import Broker
 from fleet import Feed, Fleet, demo_standards, difference, events_kept, expected, finished, history, until
 from servers import PostgresServer, postgres_database, postgres_program
 from torture import torture
-from tribo.run.distributed import Distributed
-from tribo.run.topics import make_topics
+from tribo.run.distributed.settings import Distributed
+from tribo.run.distributed.topics import make_topics
 
 HOUR = 3_600_000
 

@@ -7,9 +7,19 @@ import json
 import pytest
 
 from invented import events_of_seed
-from tribo.run.frontier import FORGOTTEN_AFTER, STALE_AFTER, PartitionTime
-from tribo.run.records import MOST_SENT_BYTES, MOST_VALUE_BYTES, Input, Report, encode_report, encoded, packed, report_of, unpacked
-from tribo.run.share import Offsets
+from tribo.run.distributed.frontier import FORGOTTEN_AFTER, STALE_AFTER, PartitionTime
+from tribo.run.distributed.records import (
+    MOST_SENT_BYTES,
+    MOST_VALUE_BYTES,
+    Input,
+    Report,
+    encode_report,
+    encoded,
+    packed,
+    report_of,
+    unpacked,
+)
+from tribo.run.distributed.share import Offsets
 from tribo_schemas.event import Event, canonical, decode_event
 
 NOW = 1_772_409_600_000

@@ -16,8 +16,8 @@ from typing import Any
 from broker import Broker, broker, fetch_jars
 from fleet import Counters, Feed, Fleet, demo_standards, difference, events_kept, expected, finished, history, until
 from servers import PostgresServer, postgres_database
-from tribo.run.distributed import Distributed
-from tribo.run.topics import make_topics
+from tribo.run.distributed.settings import Distributed
+from tribo.run.distributed.topics import make_topics
 
 HOUR = 3_600_000
 PAUSE_SECONDS = 8.0  # the session lasts 6

@@ -90,10 +90,10 @@ def demo(
     from rich.console import Console
 
     from tribo.run.demo import demo as watch
-    from tribo.run.distributed import load_distributed
+    from tribo.run.distributed.settings import load_distributed
 
     if publish is not None:
-        from tribo.run.workers import run_company
+        from tribo.run.distributed.workers import run_company
 
         raise typer.Exit(run_company(load_distributed(publish), seed))
     raise typer.Exit(watch(seed, days_per_second, port, seconds, data, Console()))
@@ -374,8 +374,8 @@ SETTINGS = typer.Option(help="a settings file (YAML) of the distributed form; TR
 @worker.command()
 def wire(settings: Annotated[Path | None, SETTINGS] = None) -> None:
     """Read source topics and take events over HTTP; publish to tribo.events."""
-    from tribo.run.distributed import load_distributed
-    from tribo.run.workers import run_wire
+    from tribo.run.distributed.settings import load_distributed
+    from tribo.run.distributed.workers import run_wire
 
     raise typer.Exit(run_wire(load_distributed(settings)))
 
@@ -383,8 +383,8 @@ def wire(settings: Annotated[Path | None, SETTINGS] = None) -> None:
 @worker.command("measure")
 def measure_(settings: Annotated[Path | None, SETTINGS] = None) -> None:
     """Fold tribo.events into the ledger, let deadlines fire, and publish what was found."""
-    from tribo.run.distributed import load_distributed
-    from tribo.run.workers import run_measure
+    from tribo.run.distributed.settings import load_distributed
+    from tribo.run.distributed.workers import run_measure
 
     raise typer.Exit(run_measure(load_distributed(settings)))
 
@@ -392,8 +392,8 @@ def measure_(settings: Annotated[Path | None, SETTINGS] = None) -> None:
 @app.command()
 def serve(settings: Annotated[Path | None, SETTINGS] = None) -> None:
     """Serve the page and /metrics from the ledger of the distributed form."""
-    from tribo.run.distributed import load_distributed
-    from tribo.run.workers import run_serve
+    from tribo.run.distributed.settings import load_distributed
+    from tribo.run.distributed.workers import run_serve
 
     raise typer.Exit(run_serve(load_distributed(settings)))
 
@@ -404,8 +404,8 @@ def topics(
     check_only: Annotated[bool, typer.Option("--check", help="make nothing, only say what is missing or differs")] = False,
 ) -> None:
     """Make the topics that the settings want, and say what differs from them."""
-    from tribo.run.distributed import load_distributed
-    from tribo.run.topics import make_topics
+    from tribo.run.distributed.settings import load_distributed
+    from tribo.run.distributed.topics import make_topics
 
     made, differences = make_topics(load_distributed(settings), check_only)
     for name in made:

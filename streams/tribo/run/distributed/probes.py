@@ -9,7 +9,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 
-from tribo.run.distributed import Distributed
+from tribo.run.distributed.settings import Distributed
 from tribo.run.settings import is_loopback
 from tribo_schemas.config import BadConfig
 

@@ -15,8 +15,8 @@ from tribo.ledger.ledger import Ledger
 from tribo.measure.standards import Standards
 from tribo.run.accept import source_of
 from tribo.run.clock import ReceiveClock
-from tribo.run.frontier import PartitionTime
-from tribo.run.records import report_of, unpacked
+from tribo.run.distributed.frontier import PartitionTime
+from tribo.run.distributed.records import report_of, unpacked
 from tribo.wire.rejects import Reject, reject
 from tribo_schemas.event import Event
 

@@ -27,10 +27,10 @@ from tribo.run.accept import MOST_EVENT_BYTES, event_in, source_of
 from tribo.run.clock import Heard, ReceiveClock
 from tribo.run.commit import FUTURE_REASON
 from tribo.run.delivery import Broken, Busy, Delivery, Full
-from tribo.run.distributed import Distributed, SourceTopic
-from tribo.run.frontier import later, mark_of
-from tribo.run.records import FRONTIER, MOST_SENT_BYTES, Input, Report, encode_report, encoded, packed, partition_of
-from tribo.run.rejected import KeptRejects
+from tribo.run.distributed.frontier import later, mark_of
+from tribo.run.distributed.records import FRONTIER, MOST_SENT_BYTES, Input, Report, encode_report, encoded, packed, partition_of
+from tribo.run.distributed.rejected import KeptRejects
+from tribo.run.distributed.settings import Distributed, SourceTopic
 from tribo.wire.mapping import Mapping as SourceMapping
 from tribo.wire.mapping import Unmapped
 from tribo.wire.rejects import Reject, reject

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from tribo.measure.advance import Frontier
 from tribo.run.clock import ALLOWANCE, SILENT_AFTER
-from tribo.run.records import Report
+from tribo.run.distributed.records import Report
 from tribo_schemas.event import Event
 
 STALE_AFTER = 10_000

@@ -17,12 +17,12 @@ from prometheus_client import CollectorRegistry
 from tribo.ledger.reader import Reader
 from tribo.pseudonym import Names, key_of_environment
 from tribo.run.clock import ReceiveClock
-from tribo.run.distributed import Distributed
+from tribo.run.distributed.probes import check_address, listen, probe_routes
+from tribo.run.distributed.settings import Distributed
 from tribo.run.embedded import access_of
 from tribo.run.garbage import collect_seldom
 from tribo.run.ingest import guard, ingest_application
 from tribo.run.notify import tell_from_database
-from tribo.run.probes import check_address, listen, probe_routes
 from tribo.run.settings import addresses
 from tribo.run.sources import Senders
 from tribo.run.standards import standards_of
@@ -57,7 +57,7 @@ def name_of(settings: Distributed) -> str:
 
 def run_wire(settings: Distributed) -> int:
     """Run a `wire` worker until SIGTERM or SIGINT; 0 then. Raises BadConfig before anything is taken."""
-    from tribo.run.wire_worker import WireWorker
+    from tribo.run.distributed.wire_worker import WireWorker
 
     _log()
     check_address(settings)
@@ -81,7 +81,7 @@ def run_wire(settings: Distributed) -> int:
 
 def run_measure(settings: Distributed) -> int:
     """Run a `measure` worker until SIGTERM or SIGINT; 0 then, 1 when it has to be started again. Raises BadConfig."""
-    from tribo.run.measure_worker import MeasureWorker, check_database
+    from tribo.run.distributed.measure_worker import MeasureWorker, check_database
 
     _log()
     check_address(settings)
@@ -106,7 +106,7 @@ def run_measure(settings: Distributed) -> int:
 
 def run_company(settings: Distributed, seed: int) -> int:
     """Publish the invented company to the source topics until SIGTERM or SIGINT. Raises BadConfig."""
-    from tribo.run.company_feed import publish_company
+    from tribo.run.distributed.company_feed import publish_company
 
     _log()
     ended = threading.Event()

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from tribo.run.measure_worker import MeasureWorker
+    from tribo.run.distributed.measure_worker import MeasureWorker
 
 LABELS = ("partition",)
 SIZES = (1, 10, 100, 1000, 5000, 20_000)

@@ -27,11 +27,11 @@ from tribo.ledger.database import NoRoom, Outpaced, Unreachable
 from tribo.ledger.ledger import Ledger
 from tribo.measure.standards import Standards
 from tribo.run.clock import ReceiveClock
-from tribo.run.distributed import Distributed
-from tribo.run.measure_numbers import Numbers
-from tribo.run.publish import Publisher
-from tribo.run.records import FRONTIER
-from tribo.run.share import Got, Share
+from tribo.run.distributed.measure_numbers import Numbers
+from tribo.run.distributed.publish import Publisher
+from tribo.run.distributed.records import FRONTIER
+from tribo.run.distributed.settings import Distributed
+from tribo.run.distributed.share import Got, Share
 from tribo.wire.mapping import Mapping as SourceMapping
 from tribo.wire.mapping import brought_by
 from tribo_schemas.config import BadConfig

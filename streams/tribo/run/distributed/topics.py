@@ -9,7 +9,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
-from tribo.run.distributed import Distributed
+from tribo.run.distributed.settings import Distributed
 from tribo_schemas.config import BadConfig
 
 DAY = 86_400_000

@@ -16,7 +16,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from tribo.run.company import DAY, company
-from tribo.run.distributed import Distributed
+from tribo.run.distributed.settings import Distributed
 from tribo_schemas.config import BadConfig
 from tribo_schemas.event import instant
 

@@ -20,8 +20,8 @@ from aiokafka.errors import KafkaError
 from tribo.ledger.database import Unreachable
 from tribo.ledger.reader import Change, Reader
 from tribo.pseudonym import Names, key_of_environment
-from tribo.run.distributed import Distributed
-from tribo.run.share import Share
+from tribo.run.distributed.settings import Distributed
+from tribo.run.distributed.share import Share
 from tribo.wire.mapping import Mapping
 from tribo_schemas.config import BadConfig
 
