@@ -62,7 +62,7 @@ def look(folder: Path, paths: list[str], given: bool = True) -> dict[str, tuple[
         async def ask() -> dict[str, tuple[int, dict[str, str], str]]:
             app = web.Application()
             app.add_routes(metrics_routes(lambda: Reader(ledger.where), standards, None, lambda: CALM))
-            app.add_routes(page_routes(lambda: Reader(ledger.where), standards, None))
+            app.add_routes(page_routes(lambda: Reader(ledger.where), standards, None, dashboards="https://grafana.example.com/d"))
             async with TestClient(TestServer(app)) as client:
                 found = {}
                 for path in paths:
@@ -108,6 +108,7 @@ def test_the_page_shows_events_as_text_only(folder: Path) -> None:
             assert HOSTILE not in text
     assert "Handed from" in answers["/journeys/order:1"][2]
     assert "data-left" in answers["/"][2]
+    assert '<a href="https://grafana.example.com/d" rel="noreferrer">Dashboards</a>' in answers["/"][2]
 
 
 def test_the_last_revision_is_shown_even_when_it_moved_back_in_time(folder: Path) -> None:

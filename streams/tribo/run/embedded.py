@@ -80,7 +80,7 @@ def _shown_routes(committer: Committer, settings: Settings) -> list[Callable[...
 
     page = partial(
         page_routes, now=committer.clock.wall, access=access_of(settings.page, settings.token), operations=operations_of(committer),
-        silent_after=committer.clock.silent_after,
+        silent_after=committer.clock.silent_after, dashboards=settings.page.dashboards,
         personal={kind for name in settings.mappings() for kind in SourceMapping.load(name).personal},
     )  # fmt: skip
     return [partial(metrics_routes, vitals=vitals, now=committer.clock.wall), page]

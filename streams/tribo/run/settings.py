@@ -148,6 +148,8 @@ class Page(BaseModel):
     proxy: Proxy | None = None
     url: Address | None = None
     """Where people reach the page, for links in messages; default: the address that is listened on."""
+    dashboards: Address | None = None
+    """Where people reach Grafana: the page then links there."""
 
 
 class Settings(BaseModel):

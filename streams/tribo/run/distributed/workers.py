@@ -159,7 +159,10 @@ def run_serve(settings: Distributed) -> int:
         app = web.Application(middlewares=[guard(settings.token, Senders({}))])
         live, ready, _ = probe_routes(_Served(settings), CollectorRegistry())
         app.add_routes([live, ready, *metrics_routes(reader, standards, settings)])
-        app.add_routes(page_routes(reader, standards, settings, now=ReceiveClock().wall, access=access, personal=personal))
+        shown = page_routes(
+            reader, standards, settings, now=ReceiveClock().wall, access=access, personal=personal, dashboards=settings.page.dashboards
+        )  # fmt: skip
+        app.add_routes(shown)
         runner, address = await listen(app, settings)
         _on_signals(stop.set)
         log.warning("the page is at %s", address)

@@ -76,7 +76,7 @@ class Page:
 
     def __init__(
         self, reader_factory: ReaderFactory, standards: Standards, access: Access, now: Callable[[], int], silent_after: int,
-        personal: Collection[str] = (),
+        personal: Collection[str] = (), dashboards: str | None = None,
     ) -> None:  # fmt: skip
         self.reader_factory = reader_factory
         self.standards = standards
@@ -88,6 +88,7 @@ class Page:
         self.personal = frozenset(personal)
         self.templates = looks.environment()
         self.templates.globals["shown"] = self.shown
+        self.templates.globals["dashboards"] = dashboards
         self.templates.filters |= {"item": self.names.item, "spoken": self.names.text}
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="page")
         self.stream = Stream(self._version)
@@ -153,11 +154,13 @@ def answer(text: str, status: int = 200, content_type: str = "text/html", name: 
 def page_routes(
     reader_factory: ReaderFactory, standards: Standards, settings: object, now: Callable[[], int] = _wall, access: Access | None = None,
     operations: Operations | None = None, silent_after: int = 600_000, personal: Collection[str] = (),
+    dashboards: str | None = None,
 ) -> list[web.RouteDef]:  # fmt: skip
     """The page's routes. `access` says who may look and who may change something (without: loopback only, and there everybody);
     `operations` what operators may do; `silent_after`: how long (ms) a source may say nothing;
-    `personal`: kinds of items that are shown as pseudonyms."""
-    views = Views(Page(reader_factory, standards, access or Access(), now, silent_after, personal), operations or Operations())
+    `personal`: kinds of items that are shown as pseudonyms; `dashboards`: where Grafana is, for a link there."""
+    page = Page(reader_factory, standards, access or Access(), now, silent_after, personal, dashboards)
+    views = Views(page, operations or Operations())
     looks_at = {
         "/": views.now, "/parts": views.parts, "/journeys": views.journeys, "/journeys/{item:(?s:.+)}": views.journey, "/why": views.why,
         "/handoffs": views.handoffs, "/promises": views.promises, "/report": views.report, "/search": views.search,
