@@ -7,7 +7,7 @@ milliseconds since 1970 in UTC. What is wrong with an event is its source's faul
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -35,7 +35,7 @@ RANK = {fact: rank for rank, fact in enumerate(FACTS)}
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
-Sequence = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+SourceSequence = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class BadEvent(ValueError):
@@ -69,7 +69,7 @@ class Event(msgspec.Struct, gc=False):
     scale: float | None = None
     standard: Text | None = None
     retracts: Id | None = None
-    sequence: Sequence | None = None
+    sequence: SourceSequence | None = None
     synthetic: bool | None = None
 
 
@@ -82,6 +82,7 @@ class WrittenEvent(Event, gc=False):
 
 _decoder = msgspec.json.Decoder(WrittenEvent)
 _plain_decoder = msgspec.json.Decoder()
+LINES_AT_ONCE = 500
 
 
 def instant(text: str) -> int:
@@ -187,11 +188,46 @@ def decode_event(raw: bytes | str) -> Event:
     except RecursionError:
         raise BadEvent("", "nested too deeply") from None
     # Each key is followed by `":`, unless there is white space before the colon: as many as there are keys, so none stands twice.
-    if keys != raw.count(b'":') or b" :" in raw or b"\t" in raw or b"\r" in raw or b"\n" in raw or (
-        b"\\" in raw and b"\\u0000" in raw
-    ):  # fmt: skip
+    if keys != raw.count(b'":') or _is_odd(raw) or b"\n" in raw:
         _check_text(raw)
     return finished(event)
+
+
+def _is_odd(raw: bytes) -> bool:
+    """Whether there may be white space before a colon, or a NUL."""
+    return b" :" in raw or b"\t" in raw or b"\r" in raw or (b"\\" in raw and b"\\u0000" in raw)
+
+
+def decode_events(lines: Sequence[bytes]) -> list[Event | BadEvent]:
+    """Canonical events, a line each, as `decode_event` reads each of them, and faster; what it raises stands in the event's place."""
+    found: list[Event | BadEvent] = []
+    for begin in range(0, len(lines), LINES_AT_ONCE):
+        some = lines[begin : begin + LINES_AT_ONCE]
+        for line, read in zip(some, _read_together(some), strict=True):
+            try:
+                found.append(decode_event(line) if read is None else finished(read))
+            except BadEvent as error:
+                found.append(error)
+    return found
+
+
+def _read_together(lines: Sequence[bytes]) -> list[WrittenEvent] | list[None]:
+    """The lines in one go; None for each when anything among them needs a closer look.
+
+    Lines that begin with `{` and end with `}` hold whole values, since inside one nothing may stand between `}` and `{`. So as many
+    values as lines are one on each.
+    """
+    closer: list[None] = [None] * len(lines)
+    text = b"\n".join(lines)
+    if _is_odd(text) or not all(line[:1] == b"{" and line[-1:] == b"}" for line in lines):
+        return closer
+    try:
+        events, plain = _decoder.decode_lines(text), _plain_decoder.decode_lines(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return closer
+    if len(events) != len(lines) or any(len(fields) != line.count(b'":') for fields, line in zip(plain, lines, strict=True)):
+        return closer
+    return events
 
 
 def event_of(mapping: Mapping[str, Any]) -> Event:

@@ -10,7 +10,7 @@ import msgspec
 from tribo.run.measure import Reader
 from tribo.wire.readers import Record, blocks, form_of, read
 from tribo.wire.rejects import Raw, Reject, reject
-from tribo_schemas.event import BadEvent, Event, decode_event, event_of
+from tribo_schemas.event import BadEvent, Event, decode_event, decode_events, event_of
 
 if TYPE_CHECKING:
     from tribo.wire.mapping import Mapping
@@ -84,14 +84,11 @@ def _lines(name: str, take: Take, refuse: Refuse) -> int:
             records += 1
             refuse(block.row())
             continue
-        for number, line in enumerate(block.lines, block.first):
-            if not line or line.isspace():
-                continue
-            records += 1
-            try:
-                event = decode_event(line)
-            except BadEvent as error:
-                refuse(reject(name, number, str(error), line).row())
+        numbered = [(number, line) for number, line in enumerate(block.lines, block.first) if line and not line.isspace()]
+        records += len(numbered)
+        for (number, line), event in zip(numbered, decode_events([line for _, line in numbered]), strict=True):
+            if isinstance(event, BadEvent):
+                refuse(reject(name, number, str(event), line).row())
             else:
                 take(event)
     return records
