@@ -132,3 +132,22 @@ def test_the_fast_path_is_taken(standards: Standards) -> None:
     *got, folds = incremental(part, part[-1].time, standards, 1, 0, False)
     assert tuple(got) == answer(part, part[-1].time, standards)
     assert folds == 0
+
+
+def test_a_promise_called_broken_in_silence_is_judged_anew_when_its_source_is_heard_again(standards: Standards) -> None:
+    hour = 3_600_000
+    made = {"source": "shop", "touchpoint": "purchase", "item": "order:1"}
+    events = [
+        event_of({"id": "e1", "time": "2026-03-02T09:00:00Z", "fact": "opened", **made}),
+        event_of({"id": "e2", "time": "2026-03-02T09:00:00Z", "fact": "promised", "promise": "p", "due": "2026-03-02T10:00:00Z", **made}),
+    ]
+    due = events[0].time + hour
+    silence = Frontier(now=due + 30 * hour, heard={"shop": events[0].time}, silent={"shop": due})
+    step = advance(None, events, silence, standards)
+    assert step is not None
+    assert [finding.source_silent for finding in step.found if finding.kind == "promise_broken"] == [True]
+    still = Frontier(now=due + 31 * hour, heard={"shop": events[0].time}, silent={"shop": due})
+    assert advance(step.history, [], still, standards) is not None
+    heard = Frontier(now=due + 32 * hour, heard={"shop": due + 31 * hour})
+    assert advance(step.history, [], heard, standards) is None
+    assert [finding.source_silent for finding in fold(events, heard, standards).found if finding.kind == "promise_broken"] == [None]

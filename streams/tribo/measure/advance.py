@@ -124,6 +124,10 @@ def _follows(history: History, events: Sequence[Event], frontier: Frontier) -> b
             ):  # fmt: skip
                 if frontier.decided(timer.at, timer.waits_on):
                     return False
+    if history.unheard and any(
+        promise.source_silent and not frontier.nobody_can_say(promise) for item in items.values() for promise in item.promises.values()
+    ):
+        return False  # its mark no longer holds
     new: dict[str, Event] = {}
     for event in events:
         if event.fact in ASK_ALL or (last is not None and event.time <= last[0] and order_key(event) <= last):

@@ -276,6 +276,8 @@ class History:
     retracted: list[Reference] = field(default_factory=list)
     unknown: int = 0
     """How many of its promises are `unknown`."""
+    unheard: int = 0
+    """How many of its promises were called broken though a source was silent: heard again, it may have brought word of them."""
 
     @property
     def tally(self) -> dict[str, int]:
@@ -299,6 +301,7 @@ class _Packed(msgspec.Struct, gc=False, array_like=True):
     unseen: list[str]
     retracted: list[Reference]
     unknown: int
+    unheard: int = 0
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -310,7 +313,7 @@ def encode_history(history: History) -> bytes:
     """The state as msgpack, for the ledger."""
     return _encode(_Packed(
         history.items.pack(), history.journeys, history.timers, history.last_event, history.last_timer, history.conflicts, history.unseen,
-        history.retracted, history.unknown,
+        history.retracted, history.unknown, history.unheard,
     ))  # fmt: skip
 
 
@@ -319,5 +322,5 @@ def decode_history(blob: bytes) -> History:
     packed = _decode(blob)
     return History(
         Items(packed.items), packed.journeys, packed.timers, packed.last_event, packed.last_timer, packed.conflicts, packed.unseen,
-        packed.retracted, packed.unknown,
+        packed.retracted, packed.unknown, packed.unheard,
     )  # fmt: skip

@@ -195,6 +195,7 @@ def _break(fold: Fold, item: Item, promise: Promise, at: int) -> None:
     promise.team = item.team
     silent = fold.frontier.nobody_can_say(promise) or None
     promise.source_silent = bool(silent)
+    fold.history.unheard += promise.source_silent
     now, event = fold.at, fold.event
     fold.at, fold.event = at, None
     fold.find(
