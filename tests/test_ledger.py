@@ -364,13 +364,13 @@ def test_a_merge_finds_and_withdraws_nothing_that_stays(ledger: Ledger) -> None:
 def test_a_ledger_of_an_earlier_version_is_brought_up_step_by_step(where: Where) -> None:
     with contextlib.closing(Ledger.open(where)) as ledger:
         ledger.apply(answered(1, 90), Frontier(BEGIN + DAY, complete=True), RULES)
+        ledger.db.run("DROP INDEX findings_of_kind")
         for column in ("historical", "outcomes", "published"):
             ledger.db.run(f"ALTER TABLE partitions DROP COLUMN {column}")
         for table, column in (("journeys", "promises"), ("journeys", "known"), ("findings", "from_team"), ("findings", "level"), ("findings", "promise"), ("heard", "erased"), ("histories", "touched_at")):
             ledger.db.run(f"ALTER TABLE {table} DROP COLUMN {column}")
         for name in ("gone", "promises", "days", "erased"):
             ledger.db.run(f"DROP TABLE {name}")
-        ledger.db.run("DROP INDEX findings_of_kind")
         ledger.db.run("CREATE TABLE gone_journeys (journey TEXT)")
         ledger.db.run("PRAGMA user_version = 3" if isinstance(where, Path) else "UPDATE tribo_tables SET version = 3")
     with contextlib.closing(Ledger.open(where)) as ledger, contextlib.closing(Reader(where)) as reader:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -312,8 +312,8 @@ def test_handoffs_are_added_up_by_pair(tmp_path: Path) -> None:
         said(1, 0, "opened"), said(2, 10, "assigned", team="a"), said(3, 40, "assigned", team="b"), said(4, 50, "assigned", team="a"), said(5, 90, "assigned", team="b"),
     ])  # fmt: skip
     with Reader(tmp_path) as reader:
-        rows, read = pairs(reader, search.Wanted())
-    assert read == 3
+        rows, read, total = pairs(reader, search.Wanted())
+    assert (read, total) == (3, 3)
     assert [(pair.sender, pair.receiver, pair.handoffs, pair.ping_pongs, pair.points, pair.kept_ms // MINUTE) for pair in rows] == [
         ("a", "b", 2, 1, 7, 70), ("b", "a", 1, 1, 5, 10),
     ]  # fmt: skip
@@ -322,6 +322,39 @@ def test_handoffs_are_added_up_by_pair(tmp_path: Path) -> None:
     assert [(link.sender, link.receiver) for link in flows.links] == [("a", "b"), ("b", "a")]
     assert flows.links[0].width == pytest.approx(2 * flows.links[1].width)
     assert picture([]) is None
+
+
+def test_handoffs_between_people_without_a_team_are_told_by_their_names(tmp_path: Path) -> None:
+    told_in(tmp_path, [
+        said(1, 0, "opened"), said(2, 10, "assigned", owner="ann"), said(3, 40, "assigned", owner="bob"), said(4, 70, "assigned", team="b"),
+        said(5, 90, "assigned", team="c"),
+    ])  # fmt: skip
+    with Reader(tmp_path) as reader:
+        rows, read, total = pairs(reader, search.Wanted())
+    assert {(pair.sender, pair.receiver): pair.handoffs for pair in rows} == {("ann", "bob"): 1, ("bob", "b"): 1, ("b", "c"): 1}
+    assert (read, total) == (3, 3)
+
+
+def test_counts_and_filters_by_finding_open_no_finding(company: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans: list[str] = []
+    ask = Reader.rows
+
+    def asked(reader: Reader, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        plans.extend(row[3] for row in ask(reader, f"EXPLAIN QUERY PLAN {sql}", parameters) if "findings_of_kind" in row[3])
+        return ask(reader, sql, parameters)
+
+    monkeypatch.setattr(Reader, "rows", asked)
+    week = search.Wanted(since=START, until=START + 7 * DAY)
+    with Reader(company) as reader:
+        for wanted in (week, search.Wanted(kinds=("complaint",), topic="delivery"), search.Wanted(kinds=("promise_broken",), promise="delivery", channel="phone"), search.Wanted(kinds=("handoff",), level="team", from_team="a")):
+            search.journeys(reader, found=wanted)
+            search.counted(reader, wanted, "kind", "touchpoint")
+            search.distinct_journeys(reader, wanted)
+            search.journeys_with(reader, wanted, 10)
+        search.handed_on(reader, week)
+        search.journeys_with_both(reader, week, search.Wanted(kinds=("recovered",)))
+    assert len(plans) >= 18
+    assert [plan for plan in plans if "COVERING INDEX" not in plan] == []
 
 
 # -- search ------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ or by an index. Instants are UTC milliseconds, stretches of time half open.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -23,6 +24,9 @@ from tribo_schemas.journey import PROMISE_STATES, JourneyRow
 
 LONG_AGO, FAR_OFF = -(2**62), 2**62
 DAY = 86_400_000
+MOST_LOOKED_THROUGH = 5_000
+MOST_PAIRS = 10_000
+"""How many pairs of teams are told apart: a hundred teams that all hand on to one another."""
 MOST_EVENTS = 5_000
 """How many events of a journey are shown; who has more is no customer."""
 
@@ -127,8 +131,9 @@ def _of_findings(wanted: Wanted) -> tuple[str, list[Any]]:
     parts, values = ["f.status = 0"], list[Any]()
     timed = wanted.since != LONG_AGO or wanted.until != FAR_OFF
     if wanted.kinds or timed:  # all kinds, if none is named: the index goes by kind, then by time
-        parts.append("f.kind IN (?*)")
-        values.append(list(wanted.kinds or KINDS))
+        one = len(wanted.kinds) == 1  # then the index has them in the order of time, too
+        parts.append("f.kind = ?" if one else "f.kind IN (?*)")
+        values.append(wanted.kinds[0] if one else list(wanted.kinds or KINDS))
     if wanted.since != LONG_AGO:
         parts.append("f.at >= ?")
         values.append(wanted.since)
@@ -200,15 +205,24 @@ def journeys_with(reader: Reader, wanted: Wanted, limit: int) -> list[tuple[int,
 
 
 def journeys_without(reader: Reader, wanted: Wanted, since: int, until: int, limit: int) -> list[tuple[int, str]]:
-    """Journeys that went on in a stretch of time, at the same touchpoint, without any such finding; the newest first."""
+    """Journeys that went on in a stretch of time, at the same touchpoint, without any such finding; the newest first. Of the newest
+    MOST_LOOKED_THROUGH: where nearly all have such a finding, fewer than `limit` may be found."""
     condition, values = _of_findings(wanted)
-    scope = "" if wanted.touchpoint is None else f"AND (j.touchpoints & {TOUCHPOINT_BITS[wanted.touchpoint]}) <> 0 "
-    sql = (
-        f"SELECT j.history, j.journey FROM journeys j WHERE j.opened_at < ? AND j.last_event_at >= ? {scope}AND NOT EXISTS ("
-        f"SELECT 1 FROM findings f WHERE f.history = j.history AND f.journey = j.journey AND {condition}) "
-        "ORDER BY j.opened_at DESC LIMIT ?"
+    condition = condition.replace("f.kind ", "coalesce(f.kind, '') ")  # of a few histories: by their key, and not by the kind
+    scope = "" if wanted.touchpoint is None else f"AND (touchpoints & {TOUCHPOINT_BITS[wanted.touchpoint]}) <> 0 "
+    newest = (
+        f"SELECT history, journey FROM journeys WHERE opened_at < ? AND last_event_at >= ? {scope}ORDER BY opened_at DESC, journey LIMIT ?"
     )
-    return [(history, name) for history, name in reader.rows(sql, (until, since, *values, limit))]
+    some = [(history, name) for history, name in reader.rows(newest, (until, since, MOST_LOOKED_THROUGH))]
+    found: list[tuple[int, str]] = []
+    for begin in range(0, len(some), 500):
+        these = some[begin : begin + 500]
+        sql = f"SELECT f.history, f.journey FROM findings f WHERE f.history IN (?*) AND {condition}"
+        having = {(history, name) for history, name in reader.rows(sql, ([history for history, _ in these], *values))}
+        found += [one for one in these if one not in having]
+        if len(found) >= limit:
+            break
+    return found[:limit]
 
 
 def items_of(reader: Reader, some: Iterable[tuple[int, str]]) -> dict[tuple[int, str], frozenset[str]]:
@@ -235,6 +249,24 @@ def distinct_journeys(reader: Reader, wanted: Wanted) -> int:
     condition, values = _of_findings(wanted)
     sql = f"SELECT count(*) FROM (SELECT DISTINCT f.history, f.journey FROM findings f WHERE {condition}) AS chosen"
     return int(reader.rows(sql, values)[0][0])
+
+
+def handed_on(reader: Reader, wanted: Wanted) -> list[tuple[str, str | None, str | None, int, int]]:
+    """Handoffs and ping-pongs: (kind, from team, to team, how many, points), the most points first, MOST_PAIRS at most."""
+    both = msgspec.structs.replace(wanted, kinds=("handoff", "ping_pong"))
+    return [
+        (kind, sender, receiver, number, points)
+        for kind, sender, receiver, number, points in counted(reader, both, "kind", "from_team", "team", limit=MOST_PAIRS)
+    ]
+
+
+def handed_on_by_nobody(reader: Reader, wanted: Wanted, limit: int) -> list[Finding]:
+    """Those of them that lack a team at one end: the latest, in no order."""
+    condition, values = _of_findings(msgspec.structs.replace(wanted, kinds=("handoff", "ping_pong")))
+    unnamed = f"{condition} AND (f.team IS NULL OR f.from_team IS NULL)"
+    latest = f"SELECT f.history, f.id FROM findings f WHERE {unnamed} ORDER BY f.at DESC LIMIT ?"
+    rows = reader.rows(f"SELECT body FROM findings WHERE (history, id) IN ({latest})", (*values, limit))
+    return [unpack_finding(body) for (body,) in rows]
 
 
 def events_of(reader: Reader, histories: Iterable[int]) -> dict[int, list[Event]]:
@@ -284,14 +316,21 @@ def _pledges(rows: Iterable[Sequence[Any]]) -> list[Pledge]:
 def pledges(reader: Reader, states: Sequence[str], limit: int, *, pressing: bool = False, touchpoint: str | None = None) -> list[Pledge]:
     """Promises in some states, the next due first; `pressing`: at risk, or unknown."""
     more = (" AND at_risk = 1" if pressing else "") + (" AND touchpoint = ?" if touchpoint else "")
-    values = (list(states), touchpoint) if touchpoint else (list(states),)
-    sql = f"SELECT {_PLEDGE} FROM promises WHERE state IN (?*){more} ORDER BY due, item, promise LIMIT ?"
-    return _pledges(reader.rows(sql, (*values, limit)))
+    found = _by_state(reader, states, more, (touchpoint,) if touchpoint else (), "due, item, promise", limit)
+    return sorted(found, key=lambda one: (one.due, one.item, one.promise))[:limit]
 
 
 def pledges_named(reader: Reader, promise: str, limit: int) -> list[Pledge]:
     """Promises of that name, the latest due first."""
-    return _pledges(reader.rows(f"SELECT {_PLEDGE} FROM promises WHERE promise = ? ORDER BY due DESC LIMIT ?", (promise, limit)))
+    found = _by_state(reader, PROMISE_STATES, " AND promise = ?", (promise,), "due DESC, item", limit)
+    return sorted(found, key=lambda one: (-one.due, one.item))[:limit]
+
+
+def _by_state(reader: Reader, states: Sequence[str], more: str, values: tuple[Any, ...], order: str, limit: int) -> list[Pledge]:
+    """The first ones of each state, in which the index has them by their dues; rows are opened for these alone."""
+    first = f"SELECT history, item, promise FROM promises WHERE state = ?{more} ORDER BY {order} LIMIT ?"
+    sql = f"SELECT {_PLEDGE} FROM promises WHERE (history, item, promise) IN ({first})"
+    return _pledges(row for state in states for row in reader.rows(sql, (state, *values, limit)))
 
 
 def fates(reader: Reader, since: int, until: int, touchpoint: str | None = None) -> list[tuple[str | None, str, str, int, int]]:
@@ -308,15 +347,17 @@ def fates(reader: Reader, since: int, until: int, touchpoint: str | None = None)
 def came_again(reader: Reader, since: int, until: int, limits: Sequence[int]) -> list[tuple[int, int, int]]:
     """Of purchase journeys opened in a stretch of time whose customer is known, by bands of friction (up to and with each limit; then the
     rest): (the band's number, how many, after how many of them the same customer opened another purchase)."""
-    cases = " ".join(f"WHEN friction <= {int(limit)} THEN {number}" for number, limit in enumerate(limits))
-    band = f"CASE {cases} ELSE {len(limits)} END"
-    sql = (
-        f"SELECT {band} AS band, count(*), count(later) FROM ("
-        "SELECT friction, opened_at, lead(opened_at) OVER (PARTITION BY history ORDER BY opened_at, journey) AS later "
-        "FROM journeys WHERE known = 1 AND synthetic = 0 AND (touchpoints & 1) <> 0) AS purchases "
-        "WHERE opened_at >= ? AND opened_at < ? GROUP BY band ORDER BY band"
+    purchase = "known = 1 AND synthetic = 0 AND (touchpoints & 1) <> 0"
+    later = (  # looked for only in the histories with several: most have one, and to sort all would take longer than all else
+        f"history IN (SELECT history FROM journeys WHERE {purchase} GROUP BY history HAVING count(*) > 1) AND EXISTS ("
+        f"SELECT 1 FROM journeys o WHERE o.history = j.history AND (o.opened_at, o.journey) > (j.opened_at, j.journey) AND {purchase})"
     )
-    return [(number, many, again) for number, many, again in reader.rows(sql, (since, until))]
+    upto = [f"friction <= {int(limit)}" for limit in limits] + ["1 = 1"]
+    columns = ", ".join(f"count(CASE WHEN {band} THEN 1 END)" for band in upto)
+    sql = f"SELECT {columns} FROM journeys j WHERE {purchase} AND opened_at >= ? AND opened_at < ?"
+    sides = [reader.rows(query, (since, until))[0] for query in (sql, f"{sql} AND {later}")]
+    many, again = ([number - before for before, number in pairwise((0, *side))] for side in sides)
+    return [(number, *both) for number, both in enumerate(zip(many, again, strict=True)) if both[0]]
 
 
 def days(reader: Reader, until: int, most: int) -> list[dict[str, int]]:
@@ -374,15 +415,17 @@ def _added(some: Iterable[dict[str, int]]) -> dict[str, int]:
     return total
 
 
-def journeys_with_both(reader: Reader, first: Wanted, second: Wanted) -> int:
-    """How many journeys have a finding of the first sort and one of the second."""
+def journeys_with_both(reader: Reader, first: Wanted, second: Wanted) -> tuple[int, int]:
+    """How many journeys have a finding of the first sort, and how many of these one of the second as well."""
     one, values = _of_findings(first)
     other, more = _of_findings(second)
     sql = (
-        f"SELECT count(*) FROM (SELECT DISTINCT f.history, f.journey FROM findings f WHERE {one}) AS chosen "
-        f"WHERE (chosen.history, chosen.journey) IN (SELECT f.history, f.journey FROM findings f WHERE {other})"
+        "SELECT count(*), count(CASE WHEN (chosen.history, chosen.journey) IN "
+        f"(SELECT f.history, f.journey FROM findings f WHERE {other}) THEN 1 END) "
+        f"FROM (SELECT DISTINCT f.history, f.journey FROM findings f WHERE {one}) AS chosen"
     )
-    return int(reader.rows(sql, (*values, *more))[0][0])
+    ((number, both),) = reader.rows(sql, (*more, *values))
+    return int(number), int(both)
 
 
 def number_going_on(reader: Reader, since: int, until: int) -> int:

@@ -264,8 +264,9 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _in_sqlite(script: str) -> str:
+    spoken = re.sub(r"\)\s*COVERS \(", ", ", re.sub(r" *--.*", "", script))
     return (
-        re.sub(r" *--.*", "", script).replace("SERIAL", "INTEGER PRIMARY KEY").replace("NUMBER NOT NULL PRIMARY KEY", "INTEGER PRIMARY KEY")
+        spoken.replace("SERIAL", "INTEGER PRIMARY KEY").replace("NUMBER NOT NULL PRIMARY KEY", "INTEGER PRIMARY KEY")
         .replace("NUMBER", "INTEGER").replace("CLUSTERED", "WITHOUT ROWID")
     )  # fmt: skip
 

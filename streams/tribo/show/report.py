@@ -140,7 +140,7 @@ def report_of(reader: Reader, standards: Standards, name: str, since: int, until
     complaints = {topic or "no topic": number for topic, number, _ in search.counted(reader, of("complaint"), "topic", limit=200)}
     praises = {topic or "no topic": number for topic, number, _ in search.counted(reader, of("praise"), "topic", limit=200)}
     ranked = sorted(complaints, key=lambda topic: (-complaints[topic], topic))
-    problems = search.distinct_journeys(reader, of(*PROBLEMS))
+    problems, recovered = search.journeys_with_both(reader, of(*PROBLEMS), search.Wanted(kinds=("recovered",)))
     return Report(
         name=name,
         since=since,
@@ -152,7 +152,7 @@ def report_of(reader: Reader, standards: Standards, name: str, since: int, until
         worst=_things(reader, of(*FRICTION)),
         standards=_standards(reader, standards, since, until),
         problems=problems,
-        recovered=search.journeys_with_both(reader, of(*PROBLEMS), search.Wanted(kinds=("recovered",))),
+        recovered=recovered,
         bands=_bands(reader, until - REPEAT_DAYS * DAY, until),
         handoffs=pairs(reader, wanted)[0][:5],
         journeys=search.number_going_on(reader, since, until),

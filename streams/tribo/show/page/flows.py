@@ -19,18 +19,23 @@ WIDTH, BAR, ROOM = 900, 12, 170
 
 
 class Pair(msgspec.Struct):
-    """Handoffs from one team to another. `kept_ms` is how long the sender had the item before handing it on: of `timed` handoffs the
-    sum and the median (None: not known)."""
+    """Handoffs from one team to another, of which the `timed` latest are looked into: `bots` of these were from a bot, and `kept_ms`
+    is how long the sender had the item before handing it on, the sum and the median (None: not known)."""
 
     sender: str
     receiver: str
     handoffs: int
     ping_pongs: int
-    from_bot: int
+    bots: int
     points: int
     timed: int
     kept_ms: int
     median_ms: int | None
+
+    @property
+    def from_bot(self) -> int:
+        """How many came from a bot, as if those not looked into had been like those that were."""
+        return round(self.bots * self.handoffs / self.timed) if self.timed else 0
 
     @property
     def lost_ms(self) -> int:
@@ -38,41 +43,44 @@ class Pair(msgspec.Struct):
         return self.kept_ms * self.handoffs // self.timed if self.timed else 0
 
 
-def pairs(reader: Reader, wanted: search.Wanted, by_owner: bool = False) -> tuple[list[Pair], int]:
-    """Each pair of teams (or owners) with handoffs, the most points first; and how many handoffs were read, the latest."""
-    found = search.findings(reader, msgspec.structs.replace(wanted, kinds=("handoff",)), MOST_READ)
-    back = search.findings(reader, msgspec.structs.replace(wanted, kinds=("ping_pong",)), MOST_READ)
+def pairs(reader: Reader, wanted: search.Wanted) -> tuple[list[Pair], int, int]:
+    """Each pair of teams with handoffs, the most points first; how many handoffs they are, and how many there are in all (more, only where
+    more than MOST_READ lack a team at one end: then the latest of them are told, by their owners)."""
     count: Counter[tuple[str, str]] = Counter()
     returned: Counter[tuple[str, str]] = Counter()
     points: Counter[tuple[str, str]] = Counter()
+    total = 0
+    told = search.handed_on(reader, wanted)
+    for kind, sender, receiver, number, cost in told:
+        total += number if kind == "handoff" else 0
+        if sender and receiver:
+            (count if kind == "handoff" else returned)[sender, receiver] += number
+            points[sender, receiver] += cost
+    named = sum(count.values()) + sum(returned.values()) == sum(number for *_, number, _ in told)
+    for finding in () if named else search.handed_on_by_nobody(reader, wanted, MOST_READ):
+        names = _names(finding)
+        (count if finding.kind == "handoff" else returned)[names] += 1
+        points[names] += finding.points or 0
     bots: Counter[tuple[str, str]] = Counter()
     kept: dict[tuple[str, str], list[int]] = defaultdict(list)
-    times = _times(reader, found[:MOST_TIMED])
-    for number, (_, finding) in enumerate(found):
-        names = _names(finding, by_owner)
-        count[names] += 1
-        points[names] += finding.points or 0
-        bots[names] += bool(finding.from_bot)
-        if number < MOST_TIMED and finding.evidence[0] in times:
-            kept[names].append(max(finding.at - times[finding.evidence[0]], 0))
-    for _, finding in back:
-        names = _names(finding, by_owner)
-        returned[names] += 1
-        points[names] += finding.points or 0
+    latest = search.findings(reader, msgspec.structs.replace(wanted, kinds=("handoff",)), MOST_TIMED)
+    times = _times(reader, latest)
+    for _, finding in latest:
+        if finding.evidence[0] in times:
+            bots[_names(finding)] += bool(finding.from_bot)
+            kept[_names(finding)].append(max(finding.at - times[finding.evidence[0]], 0))
     rows = [
         Pair(
-            *names, handoffs=number, ping_pongs=returned[names], from_bot=bots[names], points=points[names], timed=len(kept[names]),
+            *names, handoffs=number, ping_pongs=returned[names], bots=bots[names], points=points[names], timed=len(kept[names]),
             kept_ms=sum(kept[names]), median_ms=int(median(kept[names])) if kept[names] else None,
         )
         for names, number in count.items()
     ]  # fmt: skip
     rows.sort(key=lambda pair: (-pair.points, -pair.handoffs, pair.sender, pair.receiver))
-    return rows, len(found)
+    return rows, sum(count.values()), total
 
 
-def _names(finding: Finding, by_owner: bool) -> tuple[str, str]:
-    if by_owner:
-        return finding.from_owner or finding.from_team or "nobody", finding.owner or finding.team or "nobody"
+def _names(finding: Finding) -> tuple[str, str]:
     return finding.from_team or finding.from_owner or "nobody", finding.team or finding.owner or "nobody"
 
 

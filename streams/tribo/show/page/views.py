@@ -364,8 +364,7 @@ class Views:
         wanted = msgspec.structs.replace(self.wanted(filters), touchpoint=filters.touchpoint)
 
         def look(reader: Reader) -> dict[str, Any]:
-            rows, read = flows.pairs(reader, wanted)
-            total = search.counted(reader, msgspec.structs.replace(wanted, kinds=("handoff",)))[0][0]
+            rows, read, total = flows.pairs(reader, wanted)
             return {"pairs": rows[:ROWS], "flows": flows.picture(rows), "read": read, "total": total}
 
         return answer(await self.page.written("handoffs.html", "/handoffs", look, window=window, **self._asked(filters)))
