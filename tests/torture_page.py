@@ -1,6 +1,8 @@
 """The page under load: 100,000 journeys with a million findings, and 500 browsers of which some are slow. `make torture` runs it.
 
-usage: python tests/torture_page.py [journeys] [browsers]
+usage: python tests/torture_page.py [journeys] [browsers] [folder]
+
+With a folder, the ledger is made there, and used again the next time.
 
 The ledger is made of real journeys of the invented company, those with the most findings, written again under other names and at other times;
 their histories' states are left out. Prints, for each view, how long the server took (p50, p95, most), first paint in Chromium, and what the
@@ -65,15 +67,14 @@ def templates(folder: Path) -> list[tuple[JourneyRow, list[Finding], list[Event]
         return result
 
 
-def grow(folder: Path, journeys: int) -> int:
-    """The large ledger; returns the instant at which it stands (UTC ms)."""
+def grow(folder: Path, journeys: int, now: int) -> None:
+    """The large ledger, as it stands at an instant (UTC ms)."""
     with tempfile.TemporaryDirectory() as small:
         models = templates(Path(small))
         with Reader(small) as reader:
             (body,) = reader.rows("SELECT counters FROM partitions")[0]
             days = reader.rows("SELECT * FROM days")
     draw = random.Random(1)
-    now = START + (OVER_DAYS + 60) * DAY
     ledger = Ledger.open(folder, STANDARDS.read_text("utf-8"))
     ledger.close()
     import sqlite3
@@ -133,7 +134,6 @@ def grow(folder: Path, journeys: int) -> int:
     db.execute("ANALYZE") if os.environ.get("ANALYZE") else None
     db.close()
     print(f"{journeys} journeys, {found_number} findings, {event_number} events, {(folder / 'ledger.db').stat().st_size >> 20} MB")
-    return now
 
 
 SERVER = """
@@ -220,6 +220,11 @@ def views(site: str, now: int, journeys: list[str]) -> list[str]:
     return missed
 
 
+PAINTED = """() => new Promise(told => new PerformanceObserver(list => {
+  for (const one of list.getEntries()) if (one.name === 'first-contentful-paint') told(one.startTime)
+}).observe({type: 'paint', buffered: true}))"""
+
+
 def paint(site: str, journey: str) -> list[str]:
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -236,7 +241,7 @@ def paint(site: str, journey: str) -> list[str]:
             for _ in range(3):
                 tab = browser.new_page()
                 tab.goto(site + path)
-                times.append(tab.evaluate("() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 9999") / 1000)
+                times.append(tab.evaluate(PAINTED) / 1000)
                 tab.close()
             first = statistics.median(times)
             print(f"first paint {path:<22}{1000 * first:>8.0f} ms")
@@ -301,8 +306,11 @@ def main() -> int:
     browsers = int(sys.argv[2]) if len(sys.argv) > 2 else 500
     assert RULES.names
     with tempfile.TemporaryDirectory(prefix="tribo-torture-") as name:
-        folder = Path(name)
-        now = grow(folder, journeys)
+        folder = Path(sys.argv[3] if len(sys.argv) > 3 else name)
+        now = START + (OVER_DAYS + 60) * DAY
+        if not (folder / "ledger.db").exists():
+            grow(folder, journeys, now)
+        Ledger.open(folder).close()  # made by an earlier version, it is brought up
         with Reader(folder) as reader:
             some = [row for (row,) in reader.rows("SELECT journey FROM journeys WHERE history IN (?*)", ([1, 77, 999, journeys // 2, journeys],))]
         with server(folder, now) as (site, pid):
