@@ -19,11 +19,9 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice
-from operator import attrgetter
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 
@@ -40,17 +38,16 @@ from tribo.ledger.bodies import (
 )
 from tribo.ledger.database import Database, NoRoom, Outpaced, Unreachable, Where, open_writing
 from tribo.ledger.reader import Reader, history_of
-from tribo.ledger.tables import PROMISE_BITS, TOUCHPOINT_BITS
+from tribo.ledger.rows import FOUND_AGAIN, move_findings, pledge_row, promise_bits, touchpoint_bits
+from tribo.ledger.work import JUDGED, Arrived, Held, Known, Source, Work, judge, passes
 from tribo.measure.advance import Frontier, History, Step, advance, decode_history, encode_history, fold
 from tribo.measure.fold import SILENT_FOR
-from tribo.measure.history import Item, Promise
 from tribo.measure.journeys import DAY, MOST_ITEMS_JOINED, Groups
 from tribo.measure.standards import Standards
 from tribo.measure.whole import happened, hubs_of
 from tribo.pseudonym import key_of_environment
 from tribo.wire.rejects import Raw, Reject
 from tribo_schemas.event import Event, order_key, same, smaller
-from tribo_schemas.journey import JourneyRow
 
 Outcome = Literal["applied", "duplicate", "conflict", "late", "erased"]
 MOST_CRASHES = 3
@@ -67,126 +64,12 @@ MOST_NAMED = 1000
 """Sources with a number up to this are named in counters, of what came from the future or with an import: such names are kept for good."""
 FOLDED_AT_ONCE = 200
 """How many histories are read and folded whole at a time, to bound memory."""
-JUDGED = ("missed", "met")
-"""How an outcome of a standard is kept: its place here."""
 LOOKED_AT_ONCE = 5_000
 """How many histories a call of `expire` looks at."""
-OUTCOMES_KEPT = 20
-"""Of each standard, in each partition: ten are shown, and some may be withdrawn."""
-PASSING = (
-    "at_risk|", "waiting|", "queueing|", "journey|", "promise|open|", "promise|unknown|", "finding|promise_at_risk|",
-    "finding|promise_unknown|",
-)  # fmt: skip
 AWAITED = b""
 """The body of an event that has not come yet, though a retraction of it has."""
 
 _json = msgspec.json.Encoder().encode
-
-
-class _Held:
-    """A history in memory. `deadlines` is what stands in the table for it, by source number, under `partition`."""
-
-    __slots__ = (
-        "crashes", "deadlines", "dirty", "id", "into", "new", "partition", "set_aside", "standards", "state", "touched_at",
-        "version",
-    )  # fmt: skip
-
-    def __init__(self, history: int, partition: int) -> None:
-        self.id = history
-        self.partition = partition
-        self.state: History | None = None
-        self.version = 0
-        self.standards = 0
-        self.crashes = 0
-        self.set_aside = False
-        self.dirty = False
-        self.into: int | None = None
-        self.deadlines: dict[int, int] = {}
-        self.touched_at = 0
-        self.new = True
-
-
-class _Source:
-    """A source, and what this partition heard of it. Instants are UTC milliseconds; `counts` is by outcome."""
-
-    __slots__ = ("counts", "heard_at", "last_event_at", "name", "number", "skew", "watermark")
-
-    def __init__(self, number: int, name: str) -> None:
-        self.number = number
-        self.name = name
-        self.watermark: int | None = None
-        self.heard_at: int | None = None
-        self.last_event_at: int | None = None
-        self.skew: int | None = None
-        self.counts = {"applied": 0, "duplicate": 0, "conflict": 0, "late": 0, "rejected": 0, "erased": 0}
-
-
-class _Known(NamedTuple):
-    """An event as the ledger has it: its row, its history, its body."""
-
-    event: int
-    history: int
-    body: bytes
-
-
-class _Arrived(NamedTuple):
-    """A batch sorted out: places of new events, with the history of those that a retraction awaited; what replaces a kept
-    event, with its row and history."""
-
-    new: list[int]
-    awaited: dict[int, _Known]
-    replaced: list[tuple[Event, _Known]]
-
-
-class _Work:
-    """What one transaction has to write."""
-
-    __slots__ = (
-        "advanced", "deadlines_in", "deadlines_out", "findings", "found", "gone", "historical", "histories", "journeys", "judged", "netted",
-        "now", "pledges", "pledges_anew", "sources", "unit", "withdrawn", "withdrew",
-    )  # fmt: skip
-
-    def __init__(self, historical: bool) -> None:
-        self.historical = historical
-        self.now = 0
-        self.advanced: set[int] = set()
-        self.histories: dict[int, _Held] = {}
-        self.journeys: list[tuple[Any, ...]] = []
-        self.gone: list[tuple[int, str, int]] = []
-        self.findings: list[tuple[Any, ...]] = []
-        self.withdrawn: list[tuple[Any, ...]] = []
-        self.pledges: list[tuple[Any, ...]] = []
-        self.pledges_anew: list[tuple[int]] = []
-        self.deadlines_in: list[tuple[int, int, int, int]] = []
-        self.deadlines_out: list[tuple[int, int, int, int]] = []
-        self.found: dict[str, int] = {}
-        self.withdrew: dict[str, int] = {}
-        self.netted: dict[int, dict[str, int]] = {}
-        """Of what is folded whole: what it gives now less what it gave before. Histories that become one, or fall apart, are one unit."""
-        self.unit: dict[int, int] = {}
-        self.judged: list[tuple[str, int]] = []
-        self.sources: set[str] = set()
-
-    def count(self, tally: Mapping[str, int]) -> None:
-        """Add what changed to the counters."""
-        for key, number in tally.items():
-            if number > 0:
-                self.found[key] = self.found.get(key, 0) + number
-            elif number:
-                self.withdrew[key] = self.withdrew.get(key, 0) - number
-            if key[:9] == "standard|":
-                self.judged.append((key, number))
-
-    def stands(self, partition: int, waits_on: int, at: int, history: int) -> bool:
-        """Whether a deadline stands after all that was noted for its history."""
-        held = self.histories.get(history)
-        return held is not None and held.deadlines.get(waits_on) == at and held.partition == partition
-
-    def net(self, history: int, tally: Mapping[str, int], sign: int) -> None:
-        """Take what a history gives now (1), or gave before (-1), which is counted when both are known."""
-        net = self.netted.setdefault(self.unit.get(history, history), {})
-        for key, number in tally.items():
-            net[key] = net.get(key, 0) + sign * number
 
 
 class Erased(msgspec.Struct):
@@ -252,12 +135,12 @@ class Ledger:
         self._counters: dict[str, list[int]] = {}
         self._historical: dict[str, list[int]] = {}
         self._outcomes: dict[str, list[tuple[int, int]]] = {}
-        self._cache: dict[int, _Held] = {}
+        self._cache: dict[int, Held] = {}
         self._locked: set[int] = set()
         self._names: dict[str, int] = {}
         self._hubs: frozenset[str] = frozenset()
         self._anything_erased = False
-        self._sources: dict[str, _Source] = {}
+        self._sources: dict[str, Source] = {}
         self._numbers: dict[int, str] = {}
         self._swept: dict[str, tuple[str, tuple[int, int] | None]] = {}
         self.db.forget()
@@ -286,7 +169,7 @@ class Ledger:
                 "SELECT s.source, s.name, watermark, heard_at, last_event_at, skew, applied, duplicate, conflict, late, rejected, erased "
                 "FROM sources s LEFT JOIN heard h ON h.source = s.source AND h.partition = ?", (self.partition,),
             ):  # fmt: skip
-                source = self._sources[name] = _Source(number, name)
+                source = self._sources[name] = Source(number, name)
                 source.watermark, source.heard_at, source.last_event_at, source.skew = watermark, heard_at, last_event_at, skew
                 source.counts = dict(zip(source.counts, (count or 0 for count in counts), strict=True))
         self._numbers = {source.number: name for name, source in self._sources.items()}
@@ -326,7 +209,7 @@ class Ledger:
             self._forget()
 
     @contextmanager
-    def _transaction(self, historical: bool = False) -> Iterator[_Work]:
+    def _transaction(self, historical: bool = False) -> Iterator[Work]:
         """All or nothing; on any error nothing was written and nothing is remembered. Raises Outpaced, NoRoom, Unreachable."""
         self._recall()
         db = self.db
@@ -336,7 +219,7 @@ class Ledger:
                     db.begin()
                 if db.shared:
                     self._alone()
-                work = _Work(historical)
+                work = Work(historical)
                 yield work
                 self._write(work)
                 if not self._rehearsing:
@@ -361,7 +244,7 @@ class Ledger:
             self._hubs = self._all_hubs()
         self._anything_erased = bool(self.db.rows("SELECT 1 FROM erased LIMIT 1"))
 
-    def _write(self, work: _Work) -> None:
+    def _write(self, work: Work) -> None:
         db = self.db
         partition, version = self.partition, self._version + 1
         rows = []
@@ -417,7 +300,7 @@ class Ledger:
         if moved != 1:
             raise Outpaced("another writer moved this partition; its work stands, this one's was dropped")
 
-    def _count(self, work: _Work) -> None:
+    def _count(self, work: Work) -> None:
         """Let the counters rise. What is historical is noted a second time, and judges nobody now."""
         for net in work.netted.values():
             work.count(net)
@@ -428,7 +311,7 @@ class Ledger:
         for key, number in work.judged if not work.historical else ():
             name, _, outcome = key[9:].rpartition("|")
             if outcome in JUDGED and number:
-                _judge(self._outcomes.setdefault(name, []), JUDGED.index(outcome), number, work.now)
+                judge(self._outcomes.setdefault(name, []), JUDGED.index(outcome), number, work.now)
 
     def texts(self, name: str) -> list[str]:
         """Each version of a setting's text that was ever remembered, the last one last."""
@@ -457,12 +340,12 @@ class Ledger:
                     self.db.put("settings", [(name, _json(versions).decode())])
         return len(versions)
 
-    def _source(self, name: str, work: _Work) -> _Source:
+    def _source(self, name: str, work: Work) -> Source:
         source = self._sources.get(name)
         if source is None:
             self.db.run("INSERT INTO sources (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
             ((number,),) = self.db.rows("SELECT source FROM sources WHERE name = ?", (name,))
-            source = self._sources[name] = _Source(number, name)
+            source = self._sources[name] = Source(number, name)
             self._numbers[source.number] = name
             work.sources.add(name)
         return source
@@ -529,7 +412,7 @@ class Ledger:
                 self._note_imported(batch, outcomes, [row[0] for row in refused], work)
         return outcomes
 
-    def _heard(self, batch: Sequence[Event], frontier: Frontier, received_at: int, work: _Work) -> None:
+    def _heard(self, batch: Sequence[Event], frontier: Frontier, received_at: int, work: Work) -> None:
         latest: dict[str, int] = {}
         for event in batch:
             if latest.get(event.source, event.time - 1) < event.time:
@@ -545,7 +428,7 @@ class Ledger:
                 source.watermark = watermark if source.watermark is None else max(source.watermark, watermark)
             work.sources.add(name)
 
-    def _note_imported(self, batch: Sequence[Event], outcomes: Sequence[Outcome], refused: Iterable[str], work: _Work) -> None:
+    def _note_imported(self, batch: Sequence[Event], outcomes: Sequence[Outcome], refused: Iterable[str], work: Work) -> None:
         """Note what of a source's counts came with an import, so that nobody takes it for what the source sends now."""
         noted: dict[str, int] = {}
         for name, outcome in (*((event.source, outcome) for event, outcome in zip(batch, outcomes, strict=True)),
@@ -555,7 +438,7 @@ class Ledger:
                 noted[key] = noted.get(key, 0) + 1
         work.count(noted)
 
-    def _refused(self, rejects: Sequence[tuple[str, Reject]], work: _Work) -> list[tuple[Any, ...]]:
+    def _refused(self, rejects: Sequence[tuple[str, Reject]], work: Work) -> list[tuple[Any, ...]]:
         """Count rejects by their sources, and give their rows."""
         rows = []
         for said, reject in rejects:
@@ -572,18 +455,18 @@ class Ledger:
             rows.append((name, texts[0], reject.line, texts[1], payload, encoding, reject.through, reject.mapping))
         return rows
 
-    def _sort_out(self, batch: Sequence[Event], outcomes: list[Outcome], received_at: int, replacing: bool) -> _Arrived:
+    def _sort_out(self, batch: Sequence[Event], outcomes: list[Outcome], received_at: int, replacing: bool) -> Arrived:
         """What of a batch is new, and what replaces an event that is kept already."""
         by_source: dict[str, list[str]] = defaultdict(list)
         for event in batch:
             by_source[event.source].append(event.id)
-        known: dict[tuple[str, str], _Known] = {}
+        known: dict[tuple[str, str], Known] = {}
         for name, ids in by_source.items():
             for event_row, identifier, history, body in self.db.rows(
                 "SELECT event, id, history, body FROM events WHERE source = ? AND id IN (?*)", (self._sources[name].number, ids)
             ):
-                known[name, identifier] = _Known(event_row, history, body)
-        arrived = _Arrived([], {}, [])
+                known[name, identifier] = Known(event_row, history, body)
+        arrived = Arrived([], {}, [])
         first: dict[tuple[str, str], int] = {}
         again: list[int] = []
         gone = self._erased_among(batch) if self._anything_erased else ()
@@ -623,8 +506,8 @@ class Ledger:
         return blake2b("\0".join(parts).encode(), key=self._key, digest_size=16).digest()
 
     def _contend(
-        self, batch: Sequence[Event], again: Sequence[int], outcomes: list[Outcome], received_at: int, arrived: _Arrived,
-        first: Mapping[tuple[str, str], int], known: Mapping[tuple[str, str], _Known],
+        self, batch: Sequence[Event], again: Sequence[int], outcomes: list[Outcome], received_at: int, arrived: Arrived,
+        first: Mapping[tuple[str, str], int], known: Mapping[tuple[str, str], Known],
         replacing: bool,
     ) -> None:  # fmt: skip
         """The same (source, id) again: a duplicate, or a conflict of which the smaller holds; both are kept."""
@@ -677,7 +560,7 @@ class Ledger:
             names = names[:1] if names[0] in self._hubs else [name for name in names if name not in self._hubs]
         return names
 
-    def _route(self, batch: Sequence[Event], arrived: _Arrived, work: _Work) -> tuple[dict[int, list[Event]], set[int]]:
+    def _route(self, batch: Sequence[Event], arrived: Arrived, work: Work) -> tuple[dict[int, list[Event]], set[int]]:
         """New events by history (made or merged where needed), and the histories that must be folded whole: those that took others
         in, and those of which an event was replaced.
 
@@ -706,7 +589,7 @@ class Ledger:
         placed = [_root(joined, history) for history in placed]
         used = fresh.intersection(placed).union(fresh.intersection(history for _, history in made))
         for history in used:
-            self._cache[history] = _Held(history, self.partition)
+            self._cache[history] = Held(history, self.partition)
         self._load({history for history in (*placed, *joined) if history not in fresh})
         if self.db.shared:
             self._look_again([kept for kept in kept_rows if kept is not None])
@@ -759,7 +642,7 @@ class Ledger:
             self._names.update(self.db.rows("SELECT name, history FROM links WHERE name IN (?*)", (asked,)))
 
     def _place(
-        self, mentioned: Sequence[list[str]], kept_rows: Sequence[_Known | None], joined: dict[int, int], fresh: set[int]
+        self, mentioned: Sequence[list[str]], kept_rows: Sequence[Known | None], joined: dict[int, int], fresh: set[int]
     ) -> tuple[list[int], dict[str, int]]:
         """A history for each event, and for each name that had none; what turns out to be one is noted in `joined`."""
         links = self._names
@@ -784,7 +667,7 @@ class Ledger:
             placed.append(target)
         return placed, added
 
-    def _look_again(self, kept_rows: Sequence[_Known]) -> None:
+    def _look_again(self, kept_rows: Sequence[Known]) -> None:
         """With the histories locked: is what was read before still so?"""
         if self.db.rows("SELECT count(*) FROM hubs") != [(len(self._hubs),)]:
             raise Outpaced("another worker learnt of a name that joins too much")
@@ -850,7 +733,7 @@ class Ledger:
                 "SELECT history, merged_into FROM histories WHERE history IN (?*) AND merged_into IS NOT NULL", (standing,)
             )) if standing else {}  # fmt: skip
             for history, into in merged.items():
-                held = cache[history] = _Held(history, self.partition)
+                held = cache[history] = Held(history, self.partition)
                 held.into, held.new = into, False
             ends.update(history for history in standing if history not in merged)
             wanted = {into for history in wanted if (into := cache[history].into if history in cache else None) is not None}
@@ -876,7 +759,7 @@ class Ledger:
         if not histories:
             return
         for history in histories:
-            self._cache[history] = _Held(history, self.partition)
+            self._cache[history] = Held(history, self.partition)
         for history, version, partition, state, standards, crashes, set_aside, dirty, into, deadlines, touched_at in self.db.rows(
             "SELECT history, version, partition, state, standards, crashes, set_aside, dirty, merged_into, deadlines, touched_at "
             "FROM histories WHERE history IN (?*)", (list(histories),),
@@ -888,7 +771,7 @@ class Ledger:
             held.deadlines = {} if deadlines is None else unpack_deadlines(deadlines)
             held.touched_at = touched_at
 
-    def _merge(self, merges: Mapping[int, int], work: _Work) -> None:
+    def _merge(self, merges: Mapping[int, int], work: Work) -> None:
         """Move everything of the histories that are no more to those that took them in."""
         db = self.db
         for gone in merges:
@@ -900,7 +783,7 @@ class Ledger:
             kept.version = max(kept.version, held.version)
             if not held.new:
                 db.run("UPDATE events SET history = ? WHERE history = ?", (into, gone))
-                _move_findings(db, gone, into)
+                move_findings(db, gone, into)
                 db.run("DELETE FROM promises WHERE history = ?", (gone,))
                 for journey, revision in db.rows("SELECT journey, revision FROM journeys WHERE history = ?", (gone,)):
                     work.gone.append((gone, journey, revision + 1))
@@ -910,7 +793,7 @@ class Ledger:
             held.state, held.deadlines, held.dirty, held.set_aside = None, {}, False, False
             work.histories[gone] = held
 
-    def _keep(self, groups: Mapping[int, list[Event]], arrived: _Arrived, batch: Sequence[Event]) -> None:
+    def _keep(self, groups: Mapping[int, list[Event]], arrived: Arrived, batch: Sequence[Event]) -> None:
         awaited = {(batch[index].source, batch[index].id): kept.event for index, kept in arrived.awaited.items()}
         rows = []
         sources = self._sources
@@ -929,7 +812,7 @@ class Ledger:
 
     def _fold_all(
         self, groups: Mapping[int, list[Event]], touched: Iterable[int], frontier: Frontier, standards: Standards,
-        historical: bool, work: _Work,
+        historical: bool, work: Work,
     ) -> None:  # fmt: skip
         """Let each history take its new events (none: only time passed)."""
         self._before = {}
@@ -970,7 +853,7 @@ class Ledger:
         if state is not None:
             self._before[history] = (state.last_event, None if state.last_timer is None else state.last_timer.at)
 
-    def _fold_whole(self, histories: Iterable[int], frontier: Frontier, standards: Standards, historical: bool, work: _Work) -> None:
+    def _fold_whole(self, histories: Iterable[int], frontier: Frontier, standards: Standards, historical: bool, work: Work) -> None:
         ordered = sorted(histories)
         for begin in range(0, len(ordered), FOLDED_AT_ONCE):
             some = [history for history in ordered[begin : begin + FOLDED_AT_ONCE] if not self._cache[history].set_aside]
@@ -1003,7 +886,7 @@ class Ledger:
                 self._took_whole(held, step, standing[history], rows[history], frontier, historical, work)
 
     def _took_whole(
-        self, held: _Held, step: Step, standing: list[str], rows: list[str], frontier: Frontier, historical: bool, work: _Work
+        self, held: Held, step: Step, standing: list[str], rows: list[str], frontier: Frontier, historical: bool, work: Work
     ) -> None:
         if held.state is not None:
             work.net(held.id, held.state.tally, -1)
@@ -1015,7 +898,7 @@ class Ledger:
         work.gone += [(held.id, name, held.version + 1) for name in rows if name not in names]
         self._take(held, step, frontier, historical, work)
 
-    def _take(self, held: _Held, step: Step, frontier: Frontier, historical: bool, work: _Work) -> None:
+    def _take(self, held: Held, step: Step, frontier: Frontier, historical: bool, work: Work) -> None:
         """Note down what a step gave. Of a whole one the old tally was taken off already."""
         history, now, changed = held.id, frontier.now, self._version + 1
         held.state = step.history
@@ -1026,7 +909,7 @@ class Ledger:
         for row in step.journeys:
             work.journeys.append((
                 history, row.journey, self.partition, changed, held.version + 1, row.status, row.friction, row.delight, row.opened_at,
-                row.last_event_at, _touchpoint_bits(row.touchpoints), int(row.synthetic), pack_struct(row), _promise_bits(row),
+                row.last_event_at, touchpoint_bits(row.touchpoints), int(row.synthetic), pack_struct(row), promise_bits(row),
                 int(row.customer is not None),
             ))  # fmt: skip
         self._pledge(held, step, work)
@@ -1044,7 +927,7 @@ class Ledger:
             work.count(step.tally)
         self._wake(held, step.deadlines, now, work)
 
-    def _pledge(self, held: _Held, step: Step, work: _Work) -> None:
+    def _pledge(self, held: Held, step: Step, work: Work) -> None:
         """Note down the promises that changed, and the open ones of items that did, whose holder may be another."""
         items, journeys = step.history.items, step.history.journeys
         for name in step.changed:
@@ -1052,11 +935,11 @@ class Ledger:
             for promise in item.promises.values() if item.promises else ():
                 if step.whole or promise.state == "open" or (name, promise.id) in step.decided:
                     journey = journeys[item.journey]
-                    work.pledges.append(_pledge_row(held.id, item, promise, journey.customer, journey.synthetic))
+                    work.pledges.append(pledge_row(held.id, item, promise, journey.customer, journey.synthetic))
         if step.whole and not held.new:
             work.pledges_anew.append((held.id,))
 
-    def _wake(self, held: _Held, deadlines: Mapping[str, int], now: int, work: _Work) -> None:
+    def _wake(self, held: Held, deadlines: Mapping[str, int], now: int, work: Work) -> None:
         """Note when time may next change a history. What stands is a lower bound: it moves only to be earlier, or when it has passed."""
         self._own(held, work)
         standing = held.deadlines
@@ -1074,14 +957,14 @@ class Ledger:
                 standing[waits_on] = at
                 work.deadlines_in.append((self.partition, waits_on, at, held.id))
 
-    def _own(self, held: _Held, work: _Work) -> None:
+    def _own(self, held: Held, work: Work) -> None:
         """Who writes a history last wakes it."""
         if held.partition != self.partition:
             work.deadlines_out += [(held.partition, waits_on, at, held.id) for waits_on, at in held.deadlines.items()]
             work.deadlines_in += [(self.partition, waits_on, at, held.id) for waits_on, at in held.deadlines.items()]
             held.partition = self.partition
 
-    def _crashed(self, held: _Held, frontier: Frontier, work: _Work) -> None:
+    def _crashed(self, held: Held, frontier: Frontier, work: Work) -> None:
         """The fold raised on this history: our bug. It is tried again by time; after three crashes it is set aside."""
         rows = self.db.rows("SELECT state FROM histories WHERE history = ?", (held.id,))
         held.state = decode_history(rows[0][0]) if rows and rows[0][0] is not None else None
@@ -1098,8 +981,8 @@ class Ledger:
         work.histories[held.id] = held
 
     def _part(
-        self, held: _Held, events: list[Event], hubs: frozenset[str], frontier: Frontier, standards: Standards, historical: bool,
-        work: _Work,
+        self, held: Held, events: list[Event], hubs: frozenset[str], frontier: Frontier, standards: Standards, historical: bool,
+        work: Work,
     ) -> None:  # fmt: skip
         """A customer or item joins more than 1,000 items: from now on it joins nothing, and its history falls apart."""
         self._hubs |= {prefix + name for name in hubs for prefix in ("c:", "i:")}
@@ -1126,7 +1009,7 @@ class Ledger:
             history = held.id
             if part:
                 history = self.db.new_history()
-                self._cache[history] = _Held(history, self.partition)
+                self._cache[history] = Held(history, self.partition)
                 self._cache[history].version = held.version
                 work.unit[history] = work.unit.get(held.id, held.id)
                 moved_events = {(events[index].source, events[index].id) for index in members}
@@ -1147,14 +1030,14 @@ class Ledger:
                     self.db.run(f"UPDATE {table} SET history = ? WHERE history = ? AND id = ?", (history, held.id, identifier))
         self._fold_whole({by_item[events[members[0]].item] for members in parts.values()}, frontier, standards, historical, work)
 
-    def _took_whole_of_nothing(self, held: _Held, work: _Work) -> None:
+    def _took_whole_of_nothing(self, held: Held, work: Work) -> None:
         """Take off what the history gave to the counters, before its parts give it anew."""
         if held.state is not None:
             work.net(held.id, held.state.tally, -1)
         held.state = None
         self._undraft(held, work)
 
-    def _undraft(self, held: _Held, work: _Work) -> None:
+    def _undraft(self, held: Held, work: Work) -> None:
         """Drop what this very transaction noted down for a history before it had to be folded whole."""
         work.pledges = [row for row in work.pledges if row[0] != held.id]
         self.db.run("DELETE FROM promises WHERE history = ?", (held.id,))
@@ -1316,7 +1199,7 @@ class Ledger:
         return {history for (history,) in rows}
 
     def _erase_in(
-        self, history: int, customer: str, frontier: Frontier, standards: Standards, work: _Work, erased: Erased, hashes: set[bytes],
+        self, history: int, customer: str, frontier: Frontier, standards: Standards, work: Work, erased: Erased, hashes: set[bytes],
         words: set[str],
     ) -> None:  # fmt: skip
         db, held = self.db, self._cache[history]
@@ -1357,13 +1240,13 @@ class Ledger:
                 if finding.item in items or references.intersection(finding.evidence):
                     db.run(f"DELETE FROM {table} WHERE history = ? AND id = ?", (history, identifier))
         if held.set_aside and held.state is not None:
-            work.count({key: -number for key, number in held.state.tally.items() if _passes(key)})
+            work.count({key: -number for key, number in held.state.tally.items() if passes(key)})
             held.state = None
             work.histories[history] = held
         self._before = {}
         self._fold_whole({history}, frontier, standards, False, work)
         net = work.netted.get(history, {})
-        work.netted[history] = {key: number for key, number in net.items() if _passes(key)}
+        work.netted[history] = {key: number for key, number in net.items() if passes(key)}
 
     def _erase_records(self, words: set[str], erased: Erased) -> None:
         """Raw records and rejects in whose text one of these words stands by itself."""
@@ -1390,11 +1273,11 @@ class Ledger:
         self.db.run_many("DELETE FROM conflicts WHERE source = ? AND id = ?", conflicts)
         erased.raw, erased.rejects = len(raw), len(rejects)
 
-    def _drop(self, held: _Held, work: _Work) -> None:
+    def _drop(self, held: Held, work: Work) -> None:
         """Let a history go with all its rows; its totals stay."""
         db, history = self.db, held.id
         if held.state is not None:
-            work.count({key: -number for key, number in held.state.tally.items() if _passes(key)})
+            work.count({key: -number for key, number in held.state.tally.items() if passes(key)})
         if db.shared:
             for kind, query in (("journey", "SELECT journey, revision FROM journeys"), ("finding", "SELECT id, revision FROM findings")):
                 rows = db.rows(f"{query} WHERE history = ?", (history,))
@@ -1421,7 +1304,7 @@ class Ledger:
             self.db.run("DELETE FROM days WHERE day < ?", ((now - totals_ms) // DAY,))
         return more
 
-    def _expire_histories(self, before: int, work: _Work) -> bool:
+    def _expire_histories(self, before: int, work: Work) -> bool:
         bounds = self.db.rows(
             "SELECT history FROM histories WHERE history > ? ORDER BY history LIMIT 1 OFFSET ?", (self._expired_up_to, LOOKED_AT_ONCE - 1)
         )
@@ -1458,33 +1341,6 @@ def _late(groups: Mapping[int, list[Event]], before: Mapping[int, Any]) -> set[t
                 late.add((event.source, event.id))
     return late
 
-FOUND_AGAIN = (
-    "DO UPDATE SET partition = excluded.partition, changed = excluded.changed, revision = findings.revision + 1, status = 0, "
-    "found_at = excluded.found_at, historical = excluded.historical, kind = excluded.kind, at = excluded.at, "
-    "touchpoint = excluded.touchpoint, team = excluded.team, standard = excluded.standard, topic = excluded.topic, "
-    "from_team = excluded.from_team, level = excluded.level, promise = excluded.promise, "
-    "channel = excluded.channel, item = excluded.item, journey = excluded.journey, points = excluded.points, body = excluded.body "
-    "WHERE findings.status <> 0 OR findings.body <> excluded.body"
-)
-"""A finding that stands as it was keeps its revision."""
-
-
-def _judge(outcomes: list[tuple[int, int]], outcome: int, number: int, now: int) -> None:
-    """Note outcomes of a standard, or take the latest such back; the last ones stay."""
-    if number > 0:
-        outcomes += [(now, outcome)] * min(number, OUTCOMES_KEPT)
-        del outcomes[:-OUTCOMES_KEPT]
-        return
-    for place in range(len(outcomes) - 1, -1, -1):
-        if number and outcomes[place][1] == outcome:
-            del outcomes[place]
-            number += 1
-
-
-def _passes(key: str) -> bool:
-    """Whether a counter says how things stand now, rather than what has been."""
-    return key.startswith(PASSING) or (key.startswith("standard|") and key.endswith("|running"))
-
 
 def _slices(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     return (names[begin : begin + size] for begin in range(0, len(names), size))
@@ -1513,51 +1369,6 @@ def _join(joined: dict[int, int], one: int, other: int, fresh: set[int]) -> None
     if one != other:
         kept, gone = sorted((one, other), key=lambda history: (history in fresh, history))
         joined[gone] = kept
-
-
-def _move_findings(db: Database, gone: int, into: int) -> None:
-    """Findings and their revisions go with their events; of two of one id, the one with the higher revision stays."""
-    both = "(SELECT id FROM findings o WHERE o.history = ? AND o.revision {} findings.revision)"
-    db.run(f"DELETE FROM findings WHERE history = ? AND id IN {both.format('>=')}", (gone, into))
-    db.run(f"DELETE FROM findings WHERE history = ? AND id IN {both.format('<')}", (into, gone))
-    db.run(
-        "DELETE FROM revisions WHERE history = ? AND id IN "
-        "(SELECT id FROM revisions o WHERE o.history = ? AND o.revision = revisions.revision)",
-        (gone, into),
-    )
-    for table in ("findings", "revisions"):
-        db.run(f"UPDATE {table} SET history = ? WHERE history = ?", (into, gone))
-
-
-def _promise_bits(row: JourneyRow) -> int:
-    """A bit for each state that some promise of the journey is in."""
-    if not row.promises.made:
-        return 0
-    return _some_promise_bits(tuple(map(bool, _promise_counts(row.promises))))
-
-
-_promise_counts = attrgetter(*PROMISE_BITS)
-
-
-@lru_cache(1024)
-def _some_promise_bits(some: tuple[bool, ...]) -> int:
-    return sum(bit for bit, one in zip(PROMISE_BITS.values(), some, strict=True) if one)
-
-
-def _pledge_row(history: int, item: Item, promise: Promise, customer: str | None, synthetic: bool) -> tuple[Any, ...]:
-    """A promise's row in `promises`."""
-    is_open = promise.state == "open"
-    return (
-        history, item.id, promise.id, item.journey, item.touchpoint, item.team if promise.team is None else promise.team,
-        item.owner if is_open else None, customer, "unknown" if promise.unknown else promise.state,
-        int(is_open and (promise.at_risk or promise.unknown)), int(promise.told), promise.moved, promise.moved_late, promise.asked,
-        promise.first_due, promise.due, int(synthetic),
-    )  # fmt: skip
-
-
-@lru_cache(64)
-def _touchpoint_bits(touchpoints: tuple[str, ...]) -> int:
-    return sum(TOUCHPOINT_BITS[touchpoint] for touchpoint in touchpoints)
 
 
 __all__ = ["Ledger", "NoRoom", "Outcome", "Outpaced", "Reader", "Unreachable"]
