@@ -30,8 +30,9 @@ import msgspec
 
 from shown import RULES, fill
 from tribo.ledger.bodies import pack_event, pack_struct
-from tribo.ledger.ledger import Ledger, _promise_bits, _touchpoint_bits
+from tribo.ledger.ledger import Ledger
 from tribo.ledger.reader import Reader
+from tribo.ledger.rows import promise_bits, touchpoint_bits
 from tribo.run.demo import STANDARDS, START
 from tribo_schemas.event import Event, stamp
 from tribo_schemas.finding import Finding
@@ -101,8 +102,8 @@ def grow(folder: Path, journeys: int, now: int) -> None:
         )  # fmt: skip
         db.execute(insert["histories"], (number, 1, 0, None, 1, 0, 0, 0, None, None, *[0] * (columns["histories"] - 10)))
         db.execute(insert["journeys"], (
-            number, journey, 0, 1, 1, row.status, row.friction, row.delight, row.opened_at, row.last_event_at, _touchpoint_bits(row.touchpoints), 0,
-            pack_struct(row), _promise_bits(row), 1, *[0] * (columns["journeys"] - 15),
+            number, journey, 0, 1, 1, row.status, row.friction, row.delight, row.opened_at, row.last_event_at, touchpoint_bits(row.touchpoints), 0,
+            pack_struct(row), promise_bits(row), 1, *[0] * (columns["journeys"] - 15),
         ))  # fmt: skip
         db.executemany("INSERT OR IGNORE INTO links VALUES (?, ?)", [(f"i:{item}", number) for item in row.items] + [(f"c:{customer}", number)])
         rows = []

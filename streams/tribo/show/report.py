@@ -140,7 +140,7 @@ def report_of(reader: Reader, standards: Standards, name: str, since: int, until
     complaints = {topic or "no topic": number for topic, number, _ in search.counted(reader, of("complaint"), "topic", limit=200)}
     praises = {topic or "no topic": number for topic, number, _ in search.counted(reader, of("praise"), "topic", limit=200)}
     ranked = sorted(complaints, key=lambda topic: (-complaints[topic], topic))
-    problems, recovered = search.journeys_with_both(reader, of(*PROBLEMS), search.Wanted(kinds=("recovered",)))
+    problems, recovered = search.journeys_with_both(reader, of(*PROBLEMS), search.Wanted(since=since, kinds=("recovered",)))
     return Report(
         name=name,
         since=since,
