@@ -335,6 +335,24 @@ def test_handoffs_between_people_without_a_team_are_told_by_their_names(tmp_path
     assert (read, total) == (3, 3)
 
 
+def test_an_event_is_found_by_its_reference_whatever_slashes_are_in_it(tmp_path: Path) -> None:
+    told_in(tmp_path, [
+        said(number, minute, "opened", id=name, source=source, item=f"case:{number}", customer=f"c{number}")
+        for number, (minute, source, name) in enumerate(((1, "a", "1"), (2, "a/b", "c/d"), (3, "a", "b/c/d")), 1)
+    ])  # fmt: skip
+    with Reader(tmp_path) as reader:
+        histories = [reader.history_of(f"case:{number}") for number in (1, 2, 3)]
+        times = search.times_of(reader, ["a/1", "a/b/c/d", "a/none", "nobody/1", "a"])
+    assert times == {(histories[0], "a/1"): START + MINUTE, (histories[1], "a/b/c/d"): START + 2 * MINUTE, (histories[2], "a/b/c/d"): START + 3 * MINUTE}
+
+
+def test_findings_are_counted_by_kind_and_touchpoint_without_sorting_them(company: Path) -> None:
+    week = search.Wanted(since=START + 7 * DAY, until=START + 14 * DAY)
+    with Reader(company) as reader:
+        assert len(search.by_touchpoint(reader, week)) > 20
+        assert search.by_touchpoint(reader, week) == search.counted(reader, week, "kind", "touchpoint", limit=1000)
+
+
 def test_counts_and_filters_by_finding_open_no_finding(company: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plans: list[str] = []
     ask = Reader.rows
@@ -349,11 +367,12 @@ def test_counts_and_filters_by_finding_open_no_finding(company: Path, monkeypatc
         for wanted in (week, search.Wanted(kinds=("complaint",), topic="delivery"), search.Wanted(kinds=("promise_broken",), promise="delivery", channel="phone"), search.Wanted(kinds=("handoff",), level="team", from_team="a")):
             search.journeys(reader, found=wanted)
             search.counted(reader, wanted, "kind", "touchpoint")
+            search.by_touchpoint(reader, wanted)
             search.distinct_journeys(reader, wanted)
             search.journeys_with(reader, wanted, 10)
         search.handed_on(reader, week)
         search.journeys_with_both(reader, week, search.Wanted(kinds=("recovered",)))
-    assert len(plans) >= 18
+    assert len(plans) >= 22
     assert [plan for plan in plans if "COVERING INDEX" not in plan] == []
 
 

@@ -8,13 +8,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from shown import RULES, fill, take
+from tribo.ledger import search
 from tribo.ledger.ledger import Ledger
 from tribo.ledger.reader import Reader
+from tribo.measure.score import BANDS
 from tribo.measure.standards import compile_standards
 from tribo.run.demo import START
 from tribo.show.report import as_csv, as_markdown, cell, plain, report_of, rows, week, wilson
@@ -102,6 +105,37 @@ def test_who_bought_again_is_told_by_friction(tmp_path: Path) -> None:
     assert (bands["5-9"].purchases, bands["5-9"].again, bands["5-9"].share) == (8, 2, 0.25)
     assert (bands["1-4"].purchases, bands["1-4"].again) == (12, 9)  # a point each: a day without telling what to expect
     assert (bands["5-9"].low, bands["5-9"].high) == pytest.approx((0.0715, 0.5907), abs=1e-4)
+
+
+def test_who_bought_again_is_what_the_rows_say(tmp_path: Path) -> None:
+    """Customers with one purchase to four, some of them at one instant, and cases beside them, which are journeys of their own."""
+    draw, events = Random(4), list[Event]()
+    for number in range(120):
+        customer = f"c{number}"
+        for place in range(number % 5):
+            at, item = START + draw.choice((0, 1, 3, 8, 12)) * DAY, f"order:{number}-{place}"
+            events.append(said(len(events), at, "opened", item, customer))
+            events += [said(len(events) + more, at + HOUR + more, "complained", item, customer) for more in range(draw.randrange(5))]
+        events.append(said(len(events), START - 40 * DAY, "opened", f"case:{number}", customer))
+    ledger = Ledger.open(tmp_path)
+    take(ledger, events, START + 14 * DAY)
+    ledger.close()
+    since, until, limits = START + 2 * DAY, START + 9 * DAY, [most for most, _ in BANDS]
+    with Reader(tmp_path) as reader:
+        number, found = search.going_on(reader, since, until, 8, limits)
+        rows = list(reader.all_journeys())
+    assert number == sum(row.opened_at < until and row.last_event_at >= since for row in rows)
+    bought = [row for row in rows if "purchase" in row.touchpoints]
+    expected: dict[int, list[int]] = {}
+    for row in bought:
+        if until - 8 * DAY <= row.opened_at < until:
+            many = expected.setdefault(sum(row.friction > limit for limit in limits), [0, 0])
+            later = any(one.customer == row.customer and (one.opened_at, one.journey) > (row.opened_at, row.journey) for one in bought)
+            many[0] += 1
+            many[1] += later
+    assert {band: [many, again] for band, many, again in found} == expected
+    assert len(expected) > 3
+    assert all(0 < again < many for many, again in expected.values())
 
 
 @pytest.mark.parametrize(("hits", "number", "low", "high"), [(8, 10, 0.4902, 0.9433), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (0, 0, 0.0, 1.0), (1, 1, 0.2065, 1.0)])

@@ -13,7 +13,6 @@ import msgspec
 from tribo.ledger.bodies import unpack_counters, unpack_event, unpack_finding, unpack_journey, unpack_outcomes
 from tribo.ledger.database import Database, Where, open_reading
 from tribo.ledger.tables import STATUSES
-from tribo.measure.advance import decode_history
 from tribo_schemas.event import Event, order_key
 from tribo_schemas.finding import Finding
 from tribo_schemas.journey import JourneyRow
@@ -38,14 +37,6 @@ class Story(msgspec.Struct):
     row: JourneyRow
     events: list[Event]
     findings: list[Told]
-
-
-class Risk(msgspec.Struct):
-    """A promise at risk, or unknown: the finding, the promise's due (UTC ms; None if it is no longer open), its journey's customer."""
-
-    finding: Finding
-    due: int | None
-    customer: str | None
 
 
 class Change(msgspec.Struct):
@@ -244,20 +235,6 @@ class Reader:
             "GROUP BY p.touchpoint, p.team, p.told"  # both kinds, as the index has them
         )
         return [(touchpoint, team, bool(told), due) for touchpoint, team, told, due in rows]
-
-    def at_risk(self, limit: int = 50) -> list[Risk]:
-        """Promises at risk or unknown, the next due first."""
-        found = []
-        for history, body in self.db.rows(
-            "SELECT history, body FROM findings WHERE status = 0 AND kind IN ('promise_at_risk', 'promise_unknown') LIMIT ?", (MOST_ROWS,)
-        ):
-            finding = unpack_finding(body)
-            states = self.db.rows("SELECT state FROM histories WHERE history = ?", (history,))
-            item = decode_history(states[0][0]).items.get(finding.item) if states and states[0][0] is not None else None
-            promise = item.promises.get(finding.promise or "") if item is not None else None
-            found.append(Risk(finding, promise.due if promise is not None else None, item.customer if item is not None else None))
-        found.sort(key=lambda risk: (risk.due is None, risk.due or 0, risk.finding.id))
-        return found[:limit]
 
     def rejects(self, limit: int = 50, source: str | None = None) -> list[dict[str, Any]]:
         """Rejected records, newest first: received_at, source, input, line, reason, payload, and encoding where it is base64."""

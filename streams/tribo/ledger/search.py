@@ -18,7 +18,7 @@ from tribo.ledger.tables import PROMISE_BITS, STATUSES, TOUCHPOINT_BITS
 from tribo.measure.advance import decode_history
 from tribo.measure.history import Promise
 from tribo.measure.standards import Entry
-from tribo_schemas.event import Event, order_key
+from tribo_schemas.event import TOUCHPOINTS, Event, order_key
 from tribo_schemas.finding import KINDS, Finding
 from tribo_schemas.journey import PROMISE_STATES, JourneyRow
 
@@ -244,6 +244,18 @@ def counted(reader: Reader, wanted: Wanted, *by: str, limit: int = 50) -> list[t
     return reader.rows(sql, (*values, limit))
 
 
+def by_touchpoint(reader: Reader, wanted: Wanted) -> list[tuple[str, str, int, int]]:
+    """How many findings there are of each kind at each touchpoint, and how many points: as `counted` has them, but without sorting them,
+    since the index has them by kind."""
+    condition, values = _of_findings(wanted)
+    one = "count(*) FILTER (WHERE {0}), CAST(coalesce(sum(f.points) FILTER (WHERE {0}), 0) AS bigint)"
+    columns = ", ".join(one.format(f"f.touchpoint = '{name}'") for name in TOUCHPOINTS)
+    found = []
+    for kind, *figures in reader.rows(f"SELECT f.kind, {columns} FROM findings f WHERE {condition} GROUP BY f.kind", values):
+        found += [(kind, name, *figures[2 * place : 2 * place + 2]) for place, name in enumerate(TOUCHPOINTS) if figures[2 * place]]
+    return sorted(found, key=lambda one: (-one[3], -one[2], one[0], one[1]))
+
+
 def distinct_journeys(reader: Reader, wanted: Wanted) -> int:
     """How many journeys have such a finding."""
     condition, values = _of_findings(wanted)
@@ -251,13 +263,15 @@ def distinct_journeys(reader: Reader, wanted: Wanted) -> int:
     return int(reader.rows(sql, values)[0][0])
 
 
-def handed_on(reader: Reader, wanted: Wanted) -> list[tuple[str, str | None, str | None, int, int]]:
-    """Handoffs and ping-pongs: (kind, from team, to team, how many, points), the most points first, MOST_PAIRS at most."""
-    both = msgspec.structs.replace(wanted, kinds=("handoff", "ping_pong"))
-    return [
-        (kind, sender, receiver, number, points)
-        for kind, sender, receiver, number, points in counted(reader, both, "kind", "from_team", "team", limit=MOST_PAIRS)
-    ]
+def handed_on(reader: Reader, wanted: Wanted) -> list[tuple[str | None, str | None, int, int, int]]:
+    """Who hands on to whom: (from team, to team, handoffs, ping-pongs, points), the most points first, MOST_PAIRS at most."""
+    condition, values = _of_findings(msgspec.structs.replace(wanted, kinds=("handoff", "ping_pong")))
+    sql = (
+        "SELECT f.from_team, f.team, count(*) FILTER (WHERE f.kind = 'handoff'), count(*) FILTER (WHERE f.kind = 'ping_pong'), "
+        f"CAST(coalesce(sum(f.points), 0) AS bigint) FROM findings f WHERE {condition} GROUP BY f.from_team, f.team "
+        "ORDER BY 5 DESC, 3 DESC, f.from_team, f.team LIMIT ?"
+    )
+    return [(sender, receiver, *figures) for sender, receiver, *figures in reader.rows(sql, (*values, MOST_PAIRS))]
 
 
 def handed_on_by_nobody(reader: Reader, wanted: Wanted, limit: int) -> list[Finding]:
@@ -276,6 +290,24 @@ def events_of(reader: Reader, histories: Iterable[int]) -> dict[int, list[Event]
     for history, body in in_batches(reader, sql, histories):
         found.setdefault(history, []).append(unpack_event(body))
     return found
+
+
+def times_of(reader: Reader, references: Iterable[str]) -> dict[tuple[int, str], int]:
+    """When some events were, as (history, `source/id`): UTC ms. For a few thousand events."""
+    sources = {name: number for number, name in reader.rows("SELECT source, name FROM sources")}
+    wanted: dict[str, set[str]] = {}
+    for reference in set(references):
+        parts = reference.split("/")
+        for end in range(1, len(parts)):  # a source may have a slash in it, as an id may
+            source = "/".join(parts[:end])
+            if source in sources:
+                wanted.setdefault(source, set()).add("/".join(parts[end:]))
+    sql = "SELECT history, id, body FROM events WHERE source = ? AND id IN (?*) AND length(body) > 0"
+    return {
+        (history, f"{source}/{name}"): unpack_event(body).time
+        for source, ids in wanted.items()
+        for history, name, body in reader.rows(sql, (sources[source], sorted(ids)))
+    }
 
 
 def in_batches(reader: Reader, sql: str, values: Iterable[Any]) -> Iterable[tuple[Any, ...]]:
@@ -344,20 +376,26 @@ def fates(reader: Reader, since: int, until: int, touchpoint: str | None = None)
     return [(team, promise, state, number, told) for team, promise, state, number, told in reader.rows(sql, values)]
 
 
-def came_again(reader: Reader, since: int, until: int, limits: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Of purchase journeys opened in a stretch of time whose customer is known, by bands of friction (up to and with each limit; then the
-    rest): (the band's number, how many, after how many of them the same customer opened another purchase)."""
+def going_on(reader: Reader, since: int, until: int, days: int, limits: Sequence[int]) -> tuple[int, list[tuple[int, int, int]]]:
+    """How many journeys, mystery shoppers' left out, went on in a stretch of time. And of those that are purchases by a known customer,
+    opened in so many days before its end, by bands of friction (up to and with each limit; then the rest): (the band's number, how many,
+    after how many of them the same customer opened another purchase)."""
+    bands = [*(f"friction <= {int(limit)}" for limit in limits), "0 = 0"]
+    bought_since = until - days * DAY
     purchase = "known = 1 AND synthetic = 0 AND (touchpoints & 1) <> 0"
-    later = (  # looked for only in the histories with several: most have one, and to sort all would take longer than all else
-        f"history IN (SELECT history FROM journeys WHERE {purchase} GROUP BY history HAVING count(*) > 1) AND EXISTS ("
-        f"SELECT 1 FROM journeys o WHERE o.history = j.history AND (o.opened_at, o.journey) > (j.opened_at, j.journey) AND {purchase})"
+    columns = ", ".join(f"count(*) FILTER (WHERE {band} AND {purchase} AND opened_at >= {bought_since})" for band in bands)
+    sql = f"SELECT count(*) FILTER (WHERE last_event_at >= ?), {columns} FROM journeys WHERE opened_at < ? AND synthetic = 0"
+    ((number, *bought),) = reader.rows(sql, (since, until))
+    several = "SELECT history FROM journeys GROUP BY history HAVING count(*) > 1"  # most have one: only the others are looked through
+    columns = ", ".join(f"count(*) FILTER (WHERE {band})" for band in bands)
+    sql = (
+        f"SELECT {columns} FROM ({several}) AS h CROSS JOIN journeys j WHERE j.history = h.history AND {purchase} "
+        "AND opened_at >= ? AND opened_at < ? AND EXISTS (SELECT 1 FROM journeys o WHERE o.history = j.history "
+        f"AND (o.opened_at, o.journey) > (j.opened_at, j.journey) AND {purchase})"
     )
-    upto = [f"friction <= {int(limit)}" for limit in limits] + ["1 = 1"]
-    columns = ", ".join(f"count(CASE WHEN {band} THEN 1 END)" for band in upto)
-    sql = f"SELECT {columns} FROM journeys j WHERE {purchase} AND opened_at >= ? AND opened_at < ?"
-    sides = [reader.rows(query, (since, until))[0] for query in (sql, f"{sql} AND {later}")]
-    many, again = ([number - before for before, number in pairwise((0, *side))] for side in sides)
-    return [(number, *both) for number, both in enumerate(zip(many, again, strict=True)) if both[0]]
+    (again,) = reader.rows(sql, (bought_since, until))
+    sides = ([number - before for before, number in pairwise((0, *side))] for side in (bought, again))
+    return int(number), [(band, *both) for band, both in enumerate(zip(*sides, strict=True)) if both[0]]
 
 
 def days(reader: Reader, until: int, most: int) -> list[dict[str, int]]:
@@ -420,18 +458,12 @@ def journeys_with_both(reader: Reader, first: Wanted, second: Wanted) -> tuple[i
     one, values = _of_findings(first)
     other, more = _of_findings(second)
     sql = (
-        "SELECT count(*), count(CASE WHEN (chosen.history, chosen.journey) IN "
-        f"(SELECT f.history, f.journey FROM findings f WHERE {other}) THEN 1 END) "
-        f"FROM (SELECT DISTINCT f.history, f.journey FROM findings f WHERE {one}) AS chosen"
+        f"WITH chosen AS (SELECT DISTINCT f.history, f.journey FROM findings f WHERE {one}) "
+        "SELECT (SELECT count(*) FROM chosen), count(*) FROM ("
+        f"SELECT DISTINCT f.history, f.journey FROM findings f WHERE {other} AND (f.history, f.journey) IN (SELECT * FROM chosen)) AS both_"
     )
-    ((number, both),) = reader.rows(sql, (*more, *values))
+    ((number, both),) = reader.rows(sql, (*values, *more))
     return int(number), int(both)
-
-
-def number_going_on(reader: Reader, since: int, until: int) -> int:
-    """How many journeys, mystery shoppers' left out, went on in a stretch of time."""
-    sql = "SELECT count(*) FROM journeys WHERE opened_at < ? AND last_event_at >= ? AND synthetic = 0"
-    return int(reader.rows(sql, (until, since))[0][0])
 
 
 def of_customer(reader: Reader, customer: str, limit: int) -> list[JourneyRow]:

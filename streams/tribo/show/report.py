@@ -140,27 +140,25 @@ def report_of(reader: Reader, standards: Standards, name: str, since: int, until
     complaints = {topic or "no topic": number for topic, number, _ in search.counted(reader, of("complaint"), "topic", limit=200)}
     praises = {topic or "no topic": number for topic, number, _ in search.counted(reader, of("praise"), "topic", limit=200)}
     ranked = sorted(complaints, key=lambda topic: (-complaints[topic], topic))
+    things = [Thing(*row) for row in search.by_touchpoint(reader, of(*FRICTION, *sorted(DELIGHT)))]
     problems, recovered = search.journeys_with_both(reader, of(*PROBLEMS), search.Wanted(since=since, kinds=("recovered",)))
+    journeys, bought = search.going_on(reader, since, until, REPEAT_DAYS, [most for most, _ in BANDS])
     return Report(
         name=name,
         since=since,
         until=until,
         complaints=[Topic(topic, complaints[topic], praises.get(topic, 0)) for topic in ranked[:TOP]],
-        complained=sum(complaints.values()),
-        praised=sum(praises.values()),
-        best=_things(reader, of(*sorted(DELIGHT))),
-        worst=_things(reader, of(*FRICTION)),
+        complained=sum(thing.number for thing in things if thing.kind == "complaint"),
+        praised=sum(thing.number for thing in things if thing.kind == "praise"),
+        best=[thing for thing in things if thing.kind in DELIGHT][:TOP],
+        worst=[thing for thing in things if thing.kind in FRICTION][:TOP],
         standards=_standards(reader, standards, since, until),
         problems=problems,
         recovered=recovered,
-        bands=_bands(reader, until - REPEAT_DAYS * DAY, until),
+        bands=_bands(bought),
         handoffs=pairs(reader, wanted)[0][:5],
-        journeys=search.number_going_on(reader, since, until),
+        journeys=journeys,
     )
-
-
-def _things(reader: Reader, wanted: search.Wanted) -> list[Thing]:
-    return [Thing(*row) for row in search.counted(reader, wanted, "kind", "touchpoint", limit=TOP)]
 
 
 def _standards(reader: Reader, standards: Standards, since: int, until: int) -> list[Standing]:
@@ -193,10 +191,9 @@ def _standards(reader: Reader, standards: Standards, since: int, until: int) -> 
     return found
 
 
-def _bands(reader: Reader, since: int, until: int) -> list[Band]:
-    limits = [most for most, _ in BANDS]
+def _bands(bought: list[tuple[int, int, int]]) -> list[Band]:
     names = [name for _, name in BANDS] + ["20+"]
-    known = {number: (many, again) for number, many, again in search.came_again(reader, since, until, limits)}
+    known = {number: (many, again) for number, many, again in bought}
     found = []
     for number, name in enumerate(names):
         many, again = known.get(number, (0, 0))

@@ -49,26 +49,26 @@ def pairs(reader: Reader, wanted: search.Wanted) -> tuple[list[Pair], int, int]:
     count: Counter[tuple[str, str]] = Counter()
     returned: Counter[tuple[str, str]] = Counter()
     points: Counter[tuple[str, str]] = Counter()
-    total = 0
-    told = search.handed_on(reader, wanted)
-    for kind, sender, receiver, number, cost in told:
-        total += number if kind == "handoff" else 0
+    total, unnamed = 0, False
+    for sender, receiver, handoffs, ping_pongs, cost in search.handed_on(reader, wanted):
+        total += handoffs
         if sender and receiver:
-            (count if kind == "handoff" else returned)[sender, receiver] += number
-            points[sender, receiver] += cost
-    named = sum(count.values()) + sum(returned.values()) == sum(number for *_, number, _ in told)
-    for finding in () if named else search.handed_on_by_nobody(reader, wanted, MOST_READ):
+            count[sender, receiver], returned[sender, receiver], points[sender, receiver] = handoffs, ping_pongs, cost
+        else:
+            unnamed = True
+    for finding in search.handed_on_by_nobody(reader, wanted, MOST_READ) if unnamed else ():
         names = _names(finding)
         (count if finding.kind == "handoff" else returned)[names] += 1
         points[names] += finding.points or 0
     bots: Counter[tuple[str, str]] = Counter()
     kept: dict[tuple[str, str], list[int]] = defaultdict(list)
     latest = search.findings(reader, msgspec.structs.replace(wanted, kinds=("handoff",)), MOST_TIMED)
-    times = _times(reader, latest)
-    for _, finding in latest:
-        if finding.evidence[0] in times:
+    times = search.times_of(reader, (finding.evidence[0] for _, finding in latest))
+    for history, finding in latest:
+        assigned_at = times.get((history, finding.evidence[0]))  # the assignment before
+        if assigned_at is not None:
             bots[_names(finding)] += bool(finding.from_bot)
-            kept[_names(finding)].append(max(finding.at - times[finding.evidence[0]], 0))
+            kept[_names(finding)].append(max(finding.at - assigned_at, 0))
     rows = [
         Pair(
             *names, handoffs=number, ping_pongs=returned[names], bots=bots[names], points=points[names], timed=len(kept[names]),
@@ -82,18 +82,6 @@ def pairs(reader: Reader, wanted: search.Wanted) -> tuple[list[Pair], int, int]:
 
 def _names(finding: Finding) -> tuple[str, str]:
     return finding.from_team or finding.from_owner or "nobody", finding.team or finding.owner or "nobody"
-
-
-def _times(reader: Reader, found: list[tuple[int, Finding]]) -> dict[str, int]:
-    """When the assignment before each handoff was."""
-    wanted = {finding.evidence[0] for _, finding in found}
-    times: dict[str, int] = {}
-    for events in search.events_of(reader, {history for history, _ in found}).values():
-        for event in events:
-            name = f"{event.source}/{event.id}"
-            if name in wanted:
-                times[name] = event.time
-    return times
 
 
 class End(msgspec.Struct):
