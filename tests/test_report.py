@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 
 from shown import RULES, fill, take
@@ -20,7 +21,8 @@ from tribo.ledger.reader import Reader
 from tribo.measure.score import BANDS
 from tribo.measure.standards import compile_standards
 from tribo.run.demo import START
-from tribo.show.report import as_csv, as_markdown, cell, plain, report_of, rows, week, wilson
+from tribo.show.page.paper import as_html
+from tribo.show.report import Queue, as_csv, as_markdown, cell, plain, report_of, rows, week, wilson
 from tribo_schemas.config import BadConfig, parse_yaml
 from tribo_schemas.event import Event, event_of, stamp
 from tribo_schemas.standard import standards_of
@@ -78,12 +80,46 @@ def test_the_figures_are_those_of_the_week(tmp_path: Path) -> None:
     assert [(thing.kind, thing.number) for thing in report.best] == [("recovered", 1), ("praise", 1)]
     by_name = {one.name: one for one in report.standards}
     answer = by_name["answer"]
-    assert (answer.expected, answer.actual, answer.decided, answer.gap, answer.whole) == (0.75, 0.5, 4, 0.25, False)
+    assert (answer.expected, answer.actual, answer.decided, answer.gap, report.whole) == (0.75, 0.5, 4, 0.25, False)
     assert (answer.customers, answer.customers_asked, answer.employees, answer.employees_asked) == (0.8, 1, 0.2, 1)
     assert by_name["kept"].actual is None
     assert {one.name: (one.actual, one.decided) for one in before.standards}["answer"] == (0.5, 2)
     assert [(pair.sender, pair.receiver, pair.handoffs, pair.ping_pongs, pair.points) for pair in report.handoffs] == [("b", "a", 1, 1, 5), ("a", "b", 1, 0, 2)]
-    assert (nothing.journeys, nothing.complaints, nothing.worst, nothing.standards[0].whole) == (0, [], [], True)
+    assert (nothing.journeys, nothing.complaints, nothing.worst, nothing.whole) == (0, [], [], True)
+
+
+def test_the_service_level_of_the_week_is_told_beside_who_gave_up(tmp_path: Path) -> None:
+    """By hand: of the second week's six calls, two were answered within 20 s, and of the two that were given up one within 20 s."""
+    second = START + 7 * DAY
+    ledger = Ledger.open(tmp_path)
+    take(ledger, [], START, STANDARDS)
+    for begin, waits in (
+        (START + DAY, ((1, "answered"), (2, "answered"))),
+        (second + DAY, ((20, "answered"), (20.001, "answered"), (3, "answered"), (5, "abandoned"), (70, "abandoned"), (10, "closed"))),
+    ):
+        calls = [call(begin // DAY * 100 + number, begin, seconds, ending) for number, (seconds, ending) in enumerate(waits)]
+        take(ledger, [event for one in calls for event in one], begin + DAY, STANDARDS)
+    take(ledger, [], second + 7 * DAY, STANDARDS)
+    ledger.close()
+    with Reader(tmp_path) as reader:
+        report = report_of(reader, STANDARDS, *week("2026-W03", 0))
+        before = report_of(reader, STANDARDS, *week("2026-W02", 0))
+    assert report.queues == [Queue("service", 6, 2 / 5, 2 / 6)]
+    assert before.queues == [Queue("service", 2, 1.0, 0.0)]
+    table = {(row[0], row[1]): row[2:4] for row in csv.reader(io.StringIO(as_csv(report)))}
+    assert (table["service level", "service"], table["gave up waiting", "service"]) == (["6", "0.4"], ["6", "0.333333"])
+    assert "| service | 6 | 40.0 % | 33.3 % |" in as_markdown(report)
+    assert re.search(r"<td>service</td>\D+>6<\D+>40.0 %<\D+>33.3 %<", as_html(report))
+    assert "In live queues" not in as_markdown(msgspec.structs.replace(report, queues=[]))
+
+
+def call(number: int, at: int, waited_seconds: float, ending: str) -> list[Event]:
+    """Somebody calls and waits; it ends as said."""
+    item, ends = f"case:{number}", at + round(waited_seconds * 1000)
+    return [
+        said(10 * number + place, time, fact, item, f"c{number}")
+        for place, (time, fact) in enumerate(((at, "opened"), (at, "queued"), (ends, ending)))
+    ]
 
 
 def test_who_bought_again_is_told_by_friction(tmp_path: Path) -> None:

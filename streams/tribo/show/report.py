@@ -18,12 +18,13 @@ import msgspec
 
 from tribo.ledger import search
 from tribo.ledger.reader import Reader
+from tribo.measure.queues import WITHIN_SECONDS, queue_service
 from tribo.measure.score import BANDS
 from tribo.measure.standards import Standards
 from tribo.show.page.flows import Pair, pairs
 from tribo.show.words import KIND_WORDS, share, span
 from tribo_schemas.config import BadConfig
-from tribo_schemas.event import stamp
+from tribo_schemas.event import TOUCHPOINTS, stamp
 from tribo_schemas.finding import DELIGHT, FRICTION
 
 DAY, WEEK = 86_400_000, 604_800_000
@@ -54,7 +55,7 @@ class Thing(msgspec.Struct):
 
 class Standing(msgspec.Struct):
     """A standard: what is expected, what was measured (and out of how many), and what customers and employees think of it (their mean
-    rating, 0 to 1, and how many rated). `whole`: decided over all time, since the ledger has no readings of that time."""
+    rating, 0 to 1, and how many rated)."""
 
     name: str
     says: str
@@ -66,7 +67,15 @@ class Standing(msgspec.Struct):
     customers_asked: int
     employees: float | None
     employees_asked: int
-    whole: bool
+
+
+class Queue(msgspec.Struct):
+    """The live queues of a touchpoint: how many waited there, the service level, and the share that gave up, beside which it is read."""
+
+    touchpoint: str
+    offered: int
+    service_level: float | None
+    abandon_rate: float | None
 
 
 class Band(msgspec.Struct):
@@ -85,7 +94,8 @@ class Band(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """All figures of a stretch of time, UTC ms."""
+    """All figures of a stretch of time, UTC ms. `whole`: what is told of standards and queues was decided over all time, since the ledger
+    has no reading of the beginning of that time."""
 
     name: str
     since: int
@@ -95,7 +105,9 @@ class Report(msgspec.Struct):
     praised: int
     best: list[Thing]
     worst: list[Thing]
+    whole: bool
     standards: list[Standing]
+    queues: list[Queue]
     problems: int
     recovered: int
     bands: list[Band]
@@ -142,6 +154,7 @@ def report_of(reader: Reader, standards: Standards, name: str, since: int, until
     ranked = sorted(complaints, key=lambda topic: (-complaints[topic], topic))
     things = [Thing(*row) for row in search.by_touchpoint(reader, of(*FRICTION, *sorted(DELIGHT)))]
     problems, recovered = search.journeys_with_both(reader, of(*PROBLEMS), search.Wanted(since=since, kinds=("recovered",)))
+    decided, whole = _decided(reader, since, until)
     journeys, bought = search.going_on(reader, since, until, REPEAT_DAYS, [most for most, _ in BANDS])
     return Report(
         name=name,
@@ -152,7 +165,9 @@ def report_of(reader: Reader, standards: Standards, name: str, since: int, until
         praised=sum(thing.number for thing in things if thing.kind == "praise"),
         best=[thing for thing in things if thing.kind in DELIGHT][:TOP],
         worst=[thing for thing in things if thing.kind in FRICTION][:TOP],
-        standards=_standards(reader, standards, since, until),
+        whole=whole,
+        standards=_standards(decided, standards),
+        queues=_queues(decided),
         problems=problems,
         recovered=recovered,
         bands=_bands(bought),
@@ -161,34 +176,41 @@ def report_of(reader: Reader, standards: Standards, name: str, since: int, until
     )
 
 
-def _standards(reader: Reader, standards: Standards, since: int, until: int) -> list[Standing]:
-    now = reader.tallies()
-    first, last = search.reading(reader, since), search.reading(reader, until) or {}
-    whole = first is None
+def _decided(reader: Reader, since: int, until: int) -> tuple[dict[str, int], bool]:
+    """What was decided in a stretch of time, by the tallies' keys; or over all time (then True), where no reading tells how it began."""
+    first = search.reading(reader, since)
+    if first is None:
+        return reader.tallies(), True
+    last = search.reading(reader, until) or {}
+    return {key: max(number - first.get(key, 0), 0) for key, number in last.items()}, False
 
-    def of(key: str) -> int:
-        return now.get(key, 0) if first is None else max(last.get(key, 0) - first.get(key, 0), 0)
 
+def _standards(decided: dict[str, int], standards: Standards) -> list[Standing]:
     found = []
     for name in standards.names:
         entry = standards.published(name)
 
         def rated(who: str, name: str = name) -> tuple[float | None, int]:
-            number, total = (of(f"{key}|{name}|{who}") for key in ("rating", "rating_sum"))
+            number, total = (decided.get(f"{key}|{name}|{who}", 0) for key in ("rating", "rating_sum"))
             return (total / 1000 / number, number) if number > 0 else (None, 0)
 
-        met, missed = of(f"standard|{name}|met"), of(f"standard|{name}|missed")
+        met, missed = (decided.get(f"standard|{name}|{what}", 0) for what in ("met", "missed"))
         actual = met / (met + missed) if met + missed else None
         customers, employees = rated("customer"), rated("human")
         found.append(
             Standing(
                 name=name, says=entry.says, expected=entry.objective, actual=actual, decided=met + missed,
                 gap=None if actual is None else entry.objective - actual, customers=customers[0], customers_asked=customers[1],
-                employees=employees[0], employees_asked=employees[1], whole=whole,
+                employees=employees[0], employees_asked=employees[1],
             )
         )  # fmt: skip
     found.sort(key=lambda one: (one.gap is None, -(one.gap or 0.0), one.name))
     return found
+
+
+def _queues(decided: dict[str, int]) -> list[Queue]:
+    served = {touchpoint: queue_service(decided, touchpoint) for touchpoint in TOUCHPOINTS}
+    return [Queue(name, one.offered, one.service_level, one.abandon_rate) for name, one in served.items() if one.offered]
 
 
 def _bands(bought: list[tuple[int, int, int]]) -> list[Band]:
@@ -225,11 +247,15 @@ def rows(report: Report) -> list[Row]:
     found += [Row("complaints beside praise", "complaints", report.complained), Row("complaints beside praise", "praises", report.praised)]
     for section, things in (("best", report.best), ("worst", report.worst)):
         found += [Row(section, f"{KIND_WORDS[one.kind]} ({one.touchpoint})", one.number, note=f"{one.points} points") for one in things]
+    note = "over all time" if report.whole else ""
     for one in report.standards:
-        note = "over all time" if one.whole else ""
         found.append(Row("standard", one.name, one.decided, one.actual, expected=one.expected, gap=one.gap, note=note))
         found.append(Row("rated by customers", one.name, one.customers_asked, one.customers))
         found.append(Row("rated by employees", one.name, one.employees_asked, one.employees))
+    for queue in report.queues:
+        within = ", ".join(filter(None, (f"answered within {WITHIN_SECONDS:g} s", note)))
+        found.append(Row("service level", queue.touchpoint, queue.offered, queue.service_level, note=within))
+        found.append(Row("gave up waiting", queue.touchpoint, queue.offered, queue.abandon_rate, note=note))
     won = report.recovered / report.problems if report.problems else None
     found.append(Row("recovery", "journeys with a problem that were won back", report.problems, won))
     for band in report.bands:
@@ -288,7 +314,14 @@ def as_markdown(report: Report) -> str:
     lines += _table(
         ("Standard", "Expected", "Actual", "Gap", "Decided", "Customers say", "Employees say"), [_standing(one) for one in report.standards]
     )
-    if any(one.whole for one in report.standards):
+    if report.queues:
+        lines += ["## In live queues", ""]
+        head = ("Touchpoint", "Waited", f"Service level ({WITHIN_SECONDS:g} s)", "Gave up")
+        lines += _table(head, [
+            (one.touchpoint, str(one.offered), share(one.service_level), share(one.abandon_rate))
+            for one in report.queues
+        ])  # fmt: skip
+    if report.whole:
         lines += ["Decided over all time: the ledger has no readings of the beginning of this week.", ""]
     lines += ["## Winning back trust", ""]
     lines += [f"Of {report.problems} journeys with a problem {report.recovered} were won back ({won}).", ""]

@@ -7,6 +7,7 @@ from typing import Any
 
 from tribo.ledger.database import Where
 from tribo.ledger.reader import Reader
+from tribo.measure.queues import WITHIN_SECONDS
 from tribo.measure.standards import Standards, compile_standards
 from tribo.show.page import looks
 from tribo.show.report import Report, as_csv, as_markdown, report_of, week
@@ -23,7 +24,7 @@ def values_of(report: Report) -> dict[str, Any]:
     """What the report's template shows: the report, the weeks beside it, and where its journeys are listed."""
     return {
         "report": report, "before": week(None, report.since + 1)[0], "after": week(None, report.until + 7 * DAY)[0],
-        "link": f"/journeys?from={stamp(report.since)}&to={stamp(report.until)}",
+        "within_seconds": WITHIN_SECONDS, "link": f"/journeys?from={stamp(report.since)}&to={stamp(report.until)}",
     }  # fmt: skip
 
 
