@@ -22,6 +22,7 @@ from shown import NOW, RULES, fill, take
 from tribo.ledger.ledger import Ledger
 from tribo.ledger.reader import Reader
 from tribo.run.company import DAY
+from tribo.run.demo import STANDARDS
 from tribo.show.page.views import page_routes
 from tribo.wire.rejects import reject
 from tribo_schemas.event import Event, event_of, stamp
@@ -35,7 +36,7 @@ QUIET = (
 DOCS = Path(__file__).parent.parent / "docs"
 SCREENSHOTS = "TRIBO_SCREENSHOTS"
 """Set to have the pictures in the docs made anew."""
-MINUTE = 60_000
+MINUTE, HOUR = 60_000, 3_600_000
 
 
 class Clock:
@@ -125,6 +126,9 @@ def views(company: Path) -> list[str]:
     ]  # fmt: skip
 
 
+CUT_OFF = "[...document.querySelectorAll('section')].filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.innerText.slice(0, 80))"
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")])
 def test_each_view_is_legible_to_everybody(browser: Browser, site: str, company: Path, width: int, scheme: str) -> None:
     axe = Axe()
@@ -133,6 +137,7 @@ def test_each_view_is_legible_to_everybody(browser: Browser, site: str, company:
             tab.goto(site + view)
             expect(tab.locator("h1").first).to_be_visible()
             assert tab.evaluate("document.documentElement.scrollWidth") <= width, f"{view} is wider than the window"
+            assert tab.evaluate(CUT_OFF) == [], f"{view}: something stands beyond the edge of its box"
             found = [
                 f"{one['impact']} {one['id']}: {one['nodes'][0]['html'][:160]} {one['nodes'][0].get('failureSummary', '')[:200]}"
                 for one in axe.run(tab).response["violations"]
@@ -216,6 +221,66 @@ def test_by_mouse(browser: Browser, site: str, company: Path) -> None:
         tab.wait_for_url("**/search?q=customer-7")
         expect(tab.locator("tr[data-row]").first).to_be_visible()
         expect(tab.get_by_role("searchbox")).to_have_value("c-" + tab.get_by_role("searchbox").input_value()[2:])
+
+
+def long_story(cases: int, rounds: int) -> list[Event]:
+    """An order and its cases, one after the other: holders, holds, questions, call-backs kept and broken, words good and bad; 12 events a round."""
+    told: list[tuple[int, str, str, dict[str, Any]]] = [(0, "opened", "order:1", {})]
+    at = 0
+    for case in range(cases):
+        item = f"case:{case}"
+        told.append((at, "opened", item, {"about": ["order:1"], "channel": "email"}))
+        for number in range(rounds):
+            promise = f"call-back-{number}"
+            steps: tuple[tuple[int, str, dict[str, Any]], ...] = (
+                (20, "assigned", {"team": "abc"[number % 3], "owner": "uvw"[case % 3]}), (10, "answered", {}), (5, "promised", {"promise": promise, "due": 180}),
+                (60, "awaiting_customer", {}), (90, "customer_replied", {"channel": "phone"}), (30, "informed", {"promise": promise, "due": 600}),
+                (50, "put_on_hold", {}), (10, "resumed", {}), (40, "complained" if number % 2 else "praised", {}),
+                (200, "kept" if number % 3 else "repeated", {"promise": promise} if number % 3 else {}), (30, "authority_asked", {}), (300, "answered", {}),
+            )  # fmt: skip
+            for minutes, fact, more in steps:
+                at += minutes * MINUTE
+                told.append((at, fact, item, more))
+        at += HOUR
+        told.append((at, "resolved", item, {}))
+    return [
+        event_of({
+            "id": str(number), "source": "desk", "time": stamp(NOW - 20 * DAY + time), "touchpoint": "purchase" if item == "order:1" else "service", "fact": fact, "item": item,
+            "customer": "anna", **more, **({"due": stamp(NOW - 20 * DAY + time + more["due"] * MINUTE)} if "due" in more else {}),
+        })
+        for number, (time, fact, item, more) in enumerate(told)
+    ]  # fmt: skip
+
+
+OVERLAPPING = """() => {
+  const shown = [...document.querySelectorAll('.promise text')].filter((one) => one.getAttribute('visibility') !== 'hidden' && one.textContent).map((one) => [one.textContent, one.getBoundingClientRect()])
+  const edge = document.querySelector('.picture').getBoundingClientRect().right + 1
+  return {shown: shown.length, beyond: shown.filter(([, box]) => box.right > edge && box.left < edge).map(([text]) => text), over: shown.flatMap(([text, a], at) =>
+    shown.slice(at + 1).filter(([, b]) => Math.abs(a.top - b.top) < 6 && a.left < b.right - 2 && b.left < a.right - 2).map(([other]) => `${text} / ${other}`))}
+}"""
+
+
+@pytest.mark.parametrize(("cases", "rounds"), [(1, 0), (5, 5)])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_a_journey_of_3_events_and_one_of_300_can_be_read(browser: Browser, tmp_path: Path, cases: int, rounds: int, width: int) -> None:
+    events = long_story(cases, rounds)
+    ledger = Ledger.open(tmp_path, STANDARDS.read_text("utf-8"))
+    for day in range(20):
+        now = NOW - (19 - day) * DAY
+        take(ledger, [event for event in events if now - DAY <= event.time < now], now)
+    ledger.close()
+    with served(tmp_path, Clock()) as site, opened(browser, site, width) as tab:
+        tab.goto(f"{site}/journeys/order:1")
+        expect(tab.locator(".tick")).to_have_count(len(events))
+        expect(tab.locator(".events tbody tr")).to_have_count(len(events))
+        expect(tab.locator(".lane")).to_have_count(cases + 1)
+        assert len(events) in (3, 311)
+        for step in range(4):  # the whole, and closer
+            state = tab.evaluate(OVERLAPPING)
+            assert (state["beyond"], state["over"]) == ([], []), step
+            assert state["shown"] >= (2 if rounds else 0), step
+            tab.get_by_role("button", name="Closer").click()
+        assert tab.evaluate(CUT_OFF) == []
 
 
 def complaint(number: int, at: int) -> list[Event]:

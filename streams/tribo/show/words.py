@@ -67,15 +67,18 @@ def share(number: float | None, digits: int = 1) -> str:
 
 
 def span(milliseconds: int | None) -> str:
-    """A duration in its two largest units."""
+    """A duration in its largest unit and the next smaller one."""
     if milliseconds is None:
         return ""
-    left, parts = max(milliseconds, 0) // 1000, []
-    for letter, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, left = divmod(left, length)
+    seconds = max(milliseconds, 0) // 1000
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    first = next((place for place, (_, length) in enumerate(units) if seconds >= length), len(units) - 1)
+    parts = []
+    for name, length in units[first : first + 2]:
+        count, seconds = divmod(seconds, length)
         if count:
-            parts.append(f"{count} {letter}")
-    return " ".join(parts[:2]) or "0 s"
+            parts.append(f"{count} {name}")
+    return " ".join(parts) or "0 s"
 
 
 def holder(team: str | None, owner: str | None) -> str:

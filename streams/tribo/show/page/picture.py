@@ -8,13 +8,14 @@ has a place in time carries it as milliseconds since the picture begins, so that
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
 
 from tribo.ledger.search import Journey
 from tribo.measure.history import Promise
 from tribo.measure.hours import Calendar
-from tribo.show.words import fact_word, holder
+from tribo.show.words import fact_word, holder, promise_word
 from tribo_schemas.event import Event
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
@@ -59,7 +60,8 @@ class Mark(msgspec.Struct):
 
 
 class Flag(msgspec.Struct):
-    """A promise, from when it was made to its due; `moves` are the dues that it had before, `met_at` when it was fulfilled."""
+    """A promise, from when it was made to its due; `moves` are the dues that it had before, `met_at` when it was fulfilled. It was late
+    from `late_from` until it was fulfilled, else until its item was done, else until now (`late_to`); its words have room to `room_to`."""
 
     row: int
     asked: int
@@ -70,6 +72,8 @@ class Flag(msgspec.Struct):
     moves: list[int]
     met_at: int | None
     late_from: int | None
+    late_to: int
+    room_to: int
 
 
 class Lane(msgspec.Struct):
@@ -168,7 +172,7 @@ def _reach(journey: Journey, events: Sequence[Event], now: int) -> tuple[int, in
 def _lane(
     item: str, events: list[Event], promises: Sequence[Promise], numbers: dict[str, int], colours: _Colours, begin: int, end: int, top: int
 ) -> Lane:
-    flags = _flags(events, promises, begin)
+    flags = _flags(events, promises, begin, end)
     rows = min(max((flag.row for flag in flags), default=-1) + 1, MOST_PROMISE_ROWS)
     topics = list(dict.fromkeys(event.topic for event in events if event.topic))[:2]
     channels = list(dict.fromkeys(event.channel for event in events if event.channel))[:3]
@@ -292,19 +296,22 @@ def _waits(events: list[Event], begin: int, end: int) -> list[Span]:
     return spans
 
 
-def _flags(events: list[Event], promises: Sequence[Promise], begin: int) -> list[Flag]:
+def _flags(events: list[Event], promises: Sequence[Promise], begin: int, end: int) -> list[Flag]:
     flags: list[Flag] = []
     ends: list[int] = []
+    turn = next((event for event in reversed(events) if finishes(event) or event.fact == "reopened"), None)
+    waited_until = turn.time if turn is not None and finishes(turn) else end
     for promise in sorted(promises, key=lambda one: (one.asked, one.id)):
         dues = [event.due for event in events if event.promise == promise.id and event.due is not None]
         moves = [due for due in dict.fromkeys(dues) if due != promise.due]
         met = _met_at(events, promise)
         state = "unknown" if promise.unknown else "at_risk" if promise.state == "open" and promise.at_risk else promise.state
-        last = max(promise.due, met or 0, promise.asked)
+        late = promise.state in ("broken", "kept_late")
+        late_to = max(promise.breaks_at, waited_until if met is None else met) if late else 0
         row = next((row for row, reached in enumerate(ends) if reached <= promise.asked), len(ends))
         if row == len(ends):
-            ends.append(last)
-        ends[row] = last
+            ends.append(0)
+        ends[row] = max(promise.due, met or 0, promise.asked, late_to)
         flags.append(
             Flag(
                 row=min(row, MOST_PROMISE_ROWS - 1),
@@ -315,9 +322,14 @@ def _flags(events: list[Event], promises: Sequence[Promise], begin: int) -> list
                 name=promise.id,
                 moves=[due - begin for due in moves],
                 met_at=None if met is None else met - begin,
-                late_from=promise.breaks_at - begin if promise.state in ("broken", "kept_late") else None,
+                late_from=promise.breaks_at - begin if late else None,
+                late_to=late_to - begin,
+                room_to=end - begin,
             )
         )
+    for row in {flag.row for flag in flags}:
+        for flag, following in pairwise(flag for flag in flags if flag.row == row):
+            flag.room_to = following.asked
     return flags
 
 
@@ -325,7 +337,7 @@ def promise_says(promise: Promise, state: str) -> str:
     """A promise and its fate in a few words."""
     moved = f", moved {promise.moved + promise.moved_late} times" if promise.moved + promise.moved_late > 1 else ""
     moved = moved or (", moved" if promise.moved or promise.moved_late else "")
-    return f"{promise.id}: {state.replace('_', ' ')}{moved}"
+    return f"{promise_word(promise.id)}: {state.replace('_', ' ')}{moved}"
 
 
 def _met_at(events: list[Event], promise: Promise) -> int | None:

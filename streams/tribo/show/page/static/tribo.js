@@ -5,15 +5,16 @@
 // -- what is left until a due -----------------------------------------------------------------------------------------
 const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
 function left(milliseconds) {
-  if (milliseconds <= 0) return "over";
+  if (milliseconds <= 0) return "overdue";
   let rest = Math.floor(milliseconds / 1000);
+  const first = Math.max(UNITS.findIndex(([, length]) => rest >= length), 0);
   const said = [];
-  for (const [name, length] of UNITS) {
+  for (const [name, length] of UNITS.slice(first, first + 2)) {
     const count = Math.floor(rest / length);
     rest -= count * length;
     if (count) said.push(`${count} ${name}`);
   }
-  return said.slice(0, 2).join(" ") || "0 s";
+  return said.join(" ") || "0 s";
 }
 let taken = performance.now();
 function countdown() {
@@ -192,7 +193,7 @@ if (picture) {
       line.setAttribute("y1", 16); line.setAttribute("y2", height);
       const text = document.createElementNS("http://www.w3.org/2000/svg", "text");
       text.setAttribute("x", 3); text.setAttribute("y", 12);
-      text.textContent = label(at, step);
+      text.textContent = here < width - 34 ? label(at, step) : "";
       group.append(line, text);
       marks.push(group);
     }
@@ -212,7 +213,7 @@ if (picture) {
     for (const [text, a, b] of inside) {
       const start = Math.max(near(a), 0);
       const room = Math.min(near(b), width) - start - 8;
-      text.setAttribute("x", start + 5);
+      text.setAttribute("x", start + 6);
       const fits = room > 24;
       text.setAttribute("visibility", fits ? "visible" : "hidden");
       if (fits) {
