@@ -146,6 +146,16 @@ def test_each_view_is_legible_to_everybody(browser: Browser, site: str, company:
             assert found == [], view
 
 
+@pytest.mark.parametrize("paper", ["A4", "Letter"])
+def test_the_report_prints_on_one_page(browser: Browser, site: str, paper: str) -> None:
+    with opened(browser, site) as tab:
+        for week in ("2026-W03", "2026-W05"):
+            tab.goto(f"{site}/report?week={week}")
+            assert len(re.findall(rb"/Type\s*/Page\b", tab.pdf(format=paper))) == 1, week
+        tab.goto(f"{site}/promises?days=30")
+        assert len(re.findall(rb"/Type\s*/Page\b", tab.pdf(format=paper))) > 1  # so many are counted
+
+
 def test_by_keyboard(browser: Browser, site: str, company: Path) -> None:
     with opened(browser, site) as tab:
         tab.goto(site + "/")

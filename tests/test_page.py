@@ -29,9 +29,12 @@ from tribo.show.page.picture import draw
 from tribo.show.page.told import lines_of, reference, shown
 from tribo.show.page.why import Shared, compare
 from tribo.show.page.why import shared as what_stands_out
+from tribo.show.runbooks import OF_FINDINGS, OF_STANDARDS, what_to_do
+from tribo_schemas.config import parse_yaml
 from tribo_schemas.event import Event, event_of, stamp
 from tribo_schemas.finding import Finding
 from tribo_schemas.journey import JourneyRow
+from tribo_schemas.standard import standards_of
 
 MINUTE, HOUR = 60_000, 3_600_000
 
@@ -322,6 +325,30 @@ def test_handoffs_are_added_up_by_pair(tmp_path: Path) -> None:
     assert [(link.sender, link.receiver) for link in flows.links] == [("a", "b"), ("b", "a")]
     assert flows.links[0].width == pytest.approx(2 * flows.links[1].width)
     assert picture([]) is None
+
+
+def test_why_says_what_to_do(company: Path) -> None:
+    own = compile_standards(standards_of(parse_yaml(OWN_RUNBOOKS, "standards")))
+
+    async def ask(address: str, **more: Any) -> str:
+        async with page(company, **more) as client:
+            return (await (await client.get(f"/why?{address}")).text()).partition('<p class="notice">')[2].partition("</p>")[0]
+
+    assert asyncio.run(ask("standard=phone")).startswith("Tell <b>service</b>. What to do: Stop what causes it if it began with a change.")
+    assert 'href="/runbooks/TriboStandardBurnsFast.md"' in asyncio.run(ask("standard=phone"))
+    assert asyncio.run(ask("finding=promise_broken")).startswith("What to do: Call the customers, say what happened and offer an alternative (offered);")
+    assert asyncio.run(ask("finding=hold")) == ""
+    assert asyncio.run(ask("standard=linked", standards=own)) == 'What to do: <a href="https://wiki.example/a" rel="noreferrer">https://wiki.example/a</a>'
+    assert asyncio.run(ask("standard=written", standards=own)) == "Tell <b>anna</b>. What to do: Ring &lt;Bob&gt;."
+    for alert in (OF_STANDARDS, *OF_FINDINGS.values()):
+        assert len(what_to_do(alert)) > 20, alert
+
+
+OWN_RUNBOOKS = b"""
+standards:
+  - {name: linked, says: We answer., clock: first_response, within: 1h, runbook: "https://wiki.example/a"}
+  - {name: written, says: We answer soon., clock: first_response, within: 2h, owner: anna, runbook: Ring <Bob>.}
+"""
 
 
 def test_handoffs_between_people_without_a_team_are_told_by_their_names(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
-"""`/runbooks/NAME.md`: what alerts link to. They are deploy/runbooks, carried along in the package; they say nothing of anybody."""
+"""`/runbooks/NAME.md`: what alerts link to, and what the page says is to be done. They are deploy/runbooks, carried along in the package;
+they say nothing of anybody."""
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from aiohttp import web
@@ -11,9 +13,24 @@ PLACES = (HERE / "runbooks", HERE.parents[2] / "deploy" / "runbooks")
 """As a package that was built has them, and as they lie in a checkout."""
 
 
+@cache
 def books() -> dict[str, bytes]:
     """The runbooks by the names of their files."""
     return next((found for place in PLACES if (found := {path.name: path.read_bytes() for path in sorted(place.glob("*.md"))})), {})
+
+
+OF_FINDINGS = {
+    "complaint": "TriboComplaintsRising", "handoff": "TriboHandoffsAboveNormal", "ping_pong": "TriboPingPongsAboveNormal",
+    "promise_at_risk": "TriboPromisesAtRiskUntold", "promise_broken": "TriboPromisesBroken", "promise_unknown": "TriboPromisesUnknown",
+}  # fmt: skip
+OF_STANDARDS = "TriboStandardBurnsFast"
+"""The alerts whose runbooks speak of a kind of finding, or of a standard that has no runbook of its own."""
+
+
+def what_to_do(alert: str) -> str:
+    """The part of an alert's runbook that says what to do, in a line; '' if there is no such runbook."""
+    text = books().get(f"{alert}.md", b"").decode()
+    return " ".join(text.partition("## What to do\n")[2].partition("\n#")[0].replace("`", "").split())
 
 
 def runbook_routes() -> list[web.RouteDef]:

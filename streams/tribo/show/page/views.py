@@ -34,6 +34,7 @@ from tribo.show.page.paper import values_of
 from tribo.show.page.picture import DAY, draw, reference
 from tribo.show.page.pledges import promises_of
 from tribo.show.page.why import compare
+from tribo.show.runbooks import OF_FINDINGS, OF_STANDARDS, what_to_do
 from tribo.show.words import KIND_WORDS
 from tribo_schemas.config import BadConfig
 from tribo_schemas.finding import DELIGHT
@@ -336,6 +337,7 @@ class Views:
             wanted = msgspec.structs.replace(wanted, touchpoint=filters.touchpoint)
         standards = self.page.standards
         standard = standards.published(filters.standard) if filters.standard in standards.names and filters.standard else None
+        alert = OF_FINDINGS.get(filters.finding or "", OF_STANDARDS if standard is not None else "")
 
         def look(reader: Reader) -> dict[str, Any]:
             rows = search.journeys(reader, found=wanted, limit=ROWS // 2 + 1)
@@ -346,7 +348,10 @@ class Views:
                 **compare(reader, wanted, self.page.now()),
             }  # fmt: skip
 
-        return answer(await self.page.written("why.html", "/journeys", look, standard=standard, **self._asked(filters)))
+        text = await self.page.written(
+            "why.html", "/journeys", look, standard=standard, alert=alert, advice=what_to_do(alert), **self._asked(filters)
+        )
+        return answer(text)
 
     def _window(self, request: web.Request) -> tuple[Filters, int]:
         """The filters, with the stretch of time asked for: so many days (7 unless said) up to now, or from … to."""
