@@ -373,6 +373,9 @@ def test_200_hostile_strings_stay_strings(browser: Browser, tmp_path: Path) -> N
             look(f"/search?{urlencode({'q': text})}")
             look(f"/rejects?{urlencode({'source': text[:100]})}")
             look(f"/journeys?{urlencode({'team': text})}")
+        tab.set_viewport_size({"width": 390, "height": 900})
+        look("/rejects")
+        assert tab.evaluate(CUT_OFF) == []
 
 
 def test_the_docs_show_the_page_as_it_is(browser: Browser, site: str, company: Path, tmp_path: Path) -> None:
