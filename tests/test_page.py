@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from tribo.measure.advance import decode_history
 from tribo.measure.standards import compile_standards
 from tribo.run.company import DAY
 from tribo.run.demo import START
+from tribo.show.page.access import Access
 from tribo.show.page.filters import Filters, filters_of
 from tribo.show.page.flows import pairs, picture
 from tribo.show.page.picture import draw
 from tribo.show.page.told import lines_of, reference, shown
+from tribo.show.page.views import Page
 from tribo.show.page.why import Shared, compare
 from tribo.show.page.why import shared as what_stands_out
 from tribo.show.runbooks import OF_FINDINGS, OF_STANDARDS, what_to_do
@@ -401,6 +404,17 @@ def test_counts_and_filters_by_finding_open_no_finding(company: Path, monkeypatc
         search.journeys_with_both(reader, week, search.Wanted(kinds=("recovered",)))
     assert len(plans) >= 22
     assert [plan for plan in plans if "COVERING INDEX" not in plan] == []
+
+
+def test_looks_taken_at_once_are_of_one_state(company: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def look() -> list[Reader]:
+        shown = Page(lambda: Reader(company), RULES, Access(), now=lambda: NOW, silent_after=DAY)
+        return await shown.read_at_once(lambda reader: reader, lambda reader: reader, lambda reader: reader)
+
+    assert len(set(asyncio.run(look()))) == 3
+    versions = count()
+    monkeypatch.setattr(Reader, "size", lambda reader: {"version": next(versions) // 2})  # something was written between the second and the third
+    assert len(set(asyncio.run(look()))) == 1
 
 
 # -- search ------------------------------------------------------------------------------------------------------------

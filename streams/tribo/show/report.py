@@ -10,7 +10,9 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from math import sqrt
 from typing import Any
 
@@ -142,38 +144,52 @@ def week(text: str | None, now: int) -> tuple[str, int, int]:
     return text, since, since + WEEK
 
 
+Look = Callable[[Reader], dict[str, Any]]
+
+
 def report_of(reader: Reader, standards: Standards, name: str, since: int, until: int) -> Report:
     """The figures of a stretch of time, from one look at the ledger."""
-    wanted = search.Wanted(since=since, until=until)
+    found, stood = (look(reader) for look in halves(standards, since, until))
+    return Report(name=name, since=since, until=until, **found, **stood)
 
+
+def halves(standards: Standards, since: int, until: int) -> tuple[Look, Look]:
+    """Two looks that take about equally long, and find all of a report but its name and time: what was found then, and how things stood.
+    Who has two readers of the same state may ask both at once."""
+    return partial(_found, since=since, until=until), partial(_stood, standards=standards, since=since, until=until)
+
+
+def _found(reader: Reader, since: int, until: int) -> dict[str, Any]:
     def of(*kinds: str) -> search.Wanted:
-        return msgspec.structs.replace(wanted, kinds=kinds)
+        return search.Wanted(since=since, until=until, kinds=kinds)
 
     complaints = {topic or "no topic": number for topic, number, _ in search.counted(reader, of("complaint"), "topic", limit=200)}
     praises = {topic or "no topic": number for topic, number, _ in search.counted(reader, of("praise"), "topic", limit=200)}
     ranked = sorted(complaints, key=lambda topic: (-complaints[topic], topic))
     things = [Thing(*row) for row in search.by_touchpoint(reader, of(*FRICTION, *sorted(DELIGHT)))]
     problems, recovered = search.journeys_with_both(reader, of(*PROBLEMS), search.Wanted(since=since, kinds=("recovered",)))
+    return {
+        "complaints": [Topic(topic, complaints[topic], praises.get(topic, 0)) for topic in ranked[:TOP]],
+        "complained": sum(thing.number for thing in things if thing.kind == "complaint"),
+        "praised": sum(thing.number for thing in things if thing.kind == "praise"),
+        "best": [thing for thing in things if thing.kind in DELIGHT][:TOP],
+        "worst": [thing for thing in things if thing.kind in FRICTION][:TOP],
+        "problems": problems,
+        "recovered": recovered,
+    }
+
+
+def _stood(reader: Reader, standards: Standards, since: int, until: int) -> dict[str, Any]:
     decided, whole = _decided(reader, since, until)
     journeys, bought = search.going_on(reader, since, until, REPEAT_DAYS, [most for most, _ in BANDS])
-    return Report(
-        name=name,
-        since=since,
-        until=until,
-        complaints=[Topic(topic, complaints[topic], praises.get(topic, 0)) for topic in ranked[:TOP]],
-        complained=sum(thing.number for thing in things if thing.kind == "complaint"),
-        praised=sum(thing.number for thing in things if thing.kind == "praise"),
-        best=[thing for thing in things if thing.kind in DELIGHT][:TOP],
-        worst=[thing for thing in things if thing.kind in FRICTION][:TOP],
-        whole=whole,
-        standards=_standards(decided, standards),
-        queues=_queues(decided),
-        problems=problems,
-        recovered=recovered,
-        bands=_bands(bought),
-        handoffs=pairs(reader, wanted)[0][:5],
-        journeys=journeys,
-    )
+    return {
+        "whole": whole,
+        "standards": _standards(decided, standards),
+        "queues": _queues(decided),
+        "bands": _bands(bought),
+        "handoffs": pairs(reader, search.Wanted(since=since, until=until))[0][:5],
+        "journeys": journeys,
+    }
 
 
 def _decided(reader: Reader, since: int, until: int) -> tuple[dict[str, int], bool]:
