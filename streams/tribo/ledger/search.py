@@ -382,16 +382,16 @@ def going_on(reader: Reader, since: int, until: int, days: int, limits: Sequence
     after how many of them the same customer opened another purchase)."""
     bands = [*(f"friction <= {int(limit)}" for limit in limits), "0 = 0"]
     bought_since = until - days * DAY
-    purchase = "known = 1 AND synthetic = 0 AND (touchpoints & 1) <> 0"
+    purchase = "known = 1 AND (touchpoints & 1) <> 0"
     columns = ", ".join(f"count(*) FILTER (WHERE {band} AND {purchase} AND opened_at >= {bought_since})" for band in bands)
     sql = f"SELECT count(*) FILTER (WHERE last_event_at >= ?), {columns} FROM journeys WHERE opened_at < ? AND synthetic = 0"
     ((number, *bought),) = reader.rows(sql, (since, until))
     several = "SELECT history FROM journeys GROUP BY history HAVING count(*) > 1"  # most have one: only the others are looked through
     columns = ", ".join(f"count(*) FILTER (WHERE {band})" for band in bands)
     sql = (
-        f"SELECT {columns} FROM ({several}) AS h CROSS JOIN journeys j WHERE j.history = h.history AND {purchase} "
+        f"SELECT {columns} FROM ({several}) AS h CROSS JOIN journeys j WHERE j.history = h.history AND synthetic = 0 AND {purchase} "
         "AND opened_at >= ? AND opened_at < ? AND EXISTS (SELECT 1 FROM journeys o WHERE o.history = j.history "
-        f"AND (o.opened_at, o.journey) > (j.opened_at, j.journey) AND {purchase})"
+        f"AND (o.opened_at, o.journey) > (j.opened_at, j.journey) AND synthetic = 0 AND {purchase})"
     )
     (again,) = reader.rows(sql, (bought_since, until))
     sides = ([number - before for before, number in pairwise((0, *side))] for side in (bought, again))
