@@ -125,6 +125,15 @@ def test_nasty_histories(seed: int) -> None:
             assert incremental(given, now, rules, size, seed, shuffled)[:3] == wanted
 
 
+def test_of_journeys_last_heard_of_together_the_events_say_which_a_case_joins(standards: Standards) -> None:
+    told = (("order:1", "opened", 0), ("order:2", "opened", 1), ("order:1", "assigned", 5), ("order:2", "answered", 5), ("case:1", "opened", 9))
+    events = [
+        Event(f"e{number}", "shop", 60_000 * minute, "service" if item == "case:1" else "purchase", fact, item, "ada", team="desk")
+        for number, (item, fact, minute) in enumerate(told)
+    ]
+    assert incremental(events, 3_600_000, standards, 1, 0, shuffled=False)[:3] == answer(events, 3_600_000, standards)
+
+
 def test_the_fast_path_is_taken(standards: Standards) -> None:
     cases = [case for path in sorted((HERE / "cases").glob("*.yaml")) for case in yaml.safe_load(path.read_text())]
     case = next(case for case in cases if case["name"] == "waiting on the customer moves a target in hours")

@@ -13,9 +13,12 @@ import psycopg
 import pytest
 
 from tribo.ledger import ledger as module
+from tribo.ledger import postgres as on_postgres
+from tribo.ledger import sqlite as on_sqlite
 from tribo.ledger.bodies import unpack_deadlines
 from tribo.ledger.database import Where
 from tribo.ledger.ledger import Ledger, NoRoom, Outpaced, Reader, Unreachable
+from tribo.ledger.tables import MIGRATIONS, VERSION
 from tribo.measure.advance import Frontier, advance, fold
 from tribo.measure.standards import Standards, compile_standards
 from tribo.run.measure import measure_events
@@ -361,22 +364,25 @@ def test_a_merge_finds_and_withdraws_nothing_that_stays(ledger: Ledger) -> None:
         assert reader.last_outcomes() == {"answer": ["missed", "missed"]}
 
 
-def test_a_ledger_of_an_earlier_version_is_brought_up_step_by_step(where: Where) -> None:
+def test_a_ledger_of_an_earlier_version_is_brought_up_step_by_step(where: Where, monkeypatch: pytest.MonkeyPatch) -> None:
     with contextlib.closing(Ledger.open(where)) as ledger:
         ledger.apply(answered(1, 90), Frontier(BEGIN + DAY, complete=True), RULES)
-        ledger.db.run("DROP INDEX findings_of_kind")
-        for column in ("historical", "outcomes", "published"):
-            ledger.db.run(f"ALTER TABLE partitions DROP COLUMN {column}")
-        for table, column in (("journeys", "promises"), ("journeys", "known"), ("findings", "from_team"), ("findings", "level"), ("findings", "promise"), ("heard", "erased"), ("histories", "touched_at")):
-            ledger.db.run(f"ALTER TABLE {table} DROP COLUMN {column}")
-        for name in ("gone", "promises", "days", "erased"):
-            ledger.db.run(f"DROP TABLE {name}")
-        ledger.db.run("CREATE TABLE gone_journeys (journey TEXT)")
-        ledger.db.run("PRAGMA user_version = 3" if isinstance(where, Path) else "UPDATE tribo_tables SET version = 3")
-    with contextlib.closing(Ledger.open(where)) as ledger, contextlib.closing(Reader(where)) as reader:
-        ledger.apply(answered(2, 90), Frontier(BEGIN + DAY, complete=True), RULES)
-        assert reader.live_counters()["standard|answer|missed"] == (2, 0)
-        assert reader.last_outcomes() == {"answer": ["missed"]}
+    for database in (on_sqlite, on_postgres):
+        monkeypatch.setattr(database, "VERSION", VERSION + 2)
+    monkeypatch.setitem(MIGRATIONS, VERSION, "CREATE TABLE more (name TEXT NOT NULL PRIMARY KEY) CLUSTERED;")
+    monkeypatch.setitem(MIGRATIONS, VERSION + 1, "ALTER TABLE more ADD COLUMN number NUMBER NOT NULL DEFAULT 7;")
+    for _ in range(2):
+        with contextlib.closing(Ledger.open(where)) as ledger, contextlib.closing(Reader(where)) as reader:
+            ledger.db.run("INSERT INTO more (name) VALUES ('one') ON CONFLICT DO NOTHING")
+            assert ledger.db.rows("SELECT name, number FROM more") == [("one", 7)]
+            assert reader.live_counters()["standard|answer|missed"] == (1, 0)
+
+
+def test_a_ledger_from_before_the_first_release_is_refused(where: Where) -> None:
+    with contextlib.closing(Ledger.open(where)) as ledger:
+        ledger.db.run("PRAGMA user_version = 9" if isinstance(where, Path) else "UPDATE tribo_tables SET version = 9")
+    with pytest.raises(BadConfig, match="before its first release"):
+        Ledger.open(where)
 
 
 def test_a_lost_server_takes_nothing_and_is_found_again(postgres: str) -> None:

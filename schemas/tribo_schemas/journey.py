@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -11,6 +11,11 @@ from tribo_schemas.finding import seconds
 
 STATUSES = ("open", "ended", "stale")
 PROMISE_STATES = ("open", "kept", "kept_as_moved", "kept_late", "broken", "released", "unknown")
+Count = Literal[
+    "handoffs", "team_handoffs", "ping_pongs", "channel_switches", "steps", "repeat_contacts", "repeated", "holds", "reopened",
+    "abandoned", "escalated", "offered", "complaints", "praises", "surprises",
+]  # fmt: skip
+COUNTS: tuple[Count, ...] = Count.__args__  # type: ignore[attr-defined]
 CLOCKS = ("queue", "hold", "first_response", "first_bot_response", "next_response", "resolution", "total_resolution", "authority")
 
 

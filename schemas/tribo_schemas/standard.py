@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from tribo_schemas.config import BadConfig, Document, read_yaml, validate
 from tribo_schemas.event import FACTS, Touchpoint
 from tribo_schemas.finding import KINDS
+from tribo_schemas.journey import Count
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DURATION = re.compile(r"(\d{1,9})(s|m|h|d|bd)", re.ASCII)
@@ -25,10 +26,6 @@ SPAN = re.compile(r"(\d\d):(\d\d)-(\d\d):(\d\d)", re.ASCII)
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 Clock = Literal["queue", "hold", "first_response", "next_response", "resolution", "total_resolution", "authority"]
-Count = Literal[
-    "handoffs", "team_handoffs", "ping_pongs", "channel_switches", "steps", "repeat_contacts", "repeated", "holds", "reopened",
-    "abandoned", "escalated", "offered", "complaints", "praises", "surprises",
-]  # fmt: skip
 
 
 def _duration(value: Any) -> Any:

@@ -22,7 +22,7 @@ from psycopg import errors
 from psycopg import sql as words
 
 from tribo.ledger.database import NoRoom, Outpaced, Unreachable
-from tribo.ledger.tables import APPLICATION, HISTORIES_AT_ONCE, KEYS, MIGRATIONS, SERIALS, TABLES, TRIGGERS, VERSION
+from tribo.ledger.tables import APPLICATION, HISTORIES_AT_ONCE, KEYS, MIGRATIONS, OLDEST, SERIALS, TABLES, TRIGGERS, VERSION
 from tribo_schemas.config import BadConfig
 
 FEW = 8
@@ -135,6 +135,10 @@ class PostgresDatabase:
                 )
             if version == VERSION:
                 return
+            if version is not None and version < OLDEST:
+                raise BadConfig(
+                    f"{shown(self._url)}: was written by a tribo before its first release; name another database and import anew"
+                )
             if version is None:
                 script = TABLES + TRIGGERS["postgres"]
                 script += "CREATE TABLE tribo_tables (version NUMBER NOT NULL); INSERT INTO tribo_tables VALUES (0);"

@@ -28,14 +28,14 @@ from tribo_schemas.journey import PROMISE_STATES
 
 APPLICATION = 0x5472696F
 """What SQLite's header says whose file this is; on PostgreSQL, what workers that make the tables lock."""
-VERSION = 9
+VERSION = 10
 
 FOUND, WITHDRAWN = 0, 1
 STATUSES = ("found", "withdrawn")
 TOUCHPOINT_BITS = {"purchase": 1, "billing": 2, "returns": 4, "service": 8}
 PROMISE_BITS = {name: 1 << bit for bit, name in enumerate((*PROMISE_STATES, "moved", "moved_late", "early"))}
 
-PROMISES = """
+TABLES = """
 CREATE TABLE promises (                   -- every promise as it stands, repeated from the states, for who lists them
   history NUMBER NOT NULL,
   item TEXT NOT NULL,
@@ -57,20 +57,12 @@ CREATE TABLE promises (                   -- every promise as it stands, repeate
   PRIMARY KEY (history, item, promise)
 ) CLUSTERED;
 CREATE INDEX promises_due ON promises (state, due) COVERS (promise, at_risk);
-"""
-DAYS = """
 CREATE TABLE days (                       -- how a partition's tallies stood when a UTC day began, less imports
   partition NUMBER NOT NULL,
   day NUMBER NOT NULL,                    -- days since 1970
   tallies BLOB NOT NULL,
   PRIMARY KEY (partition, day)
 ) CLUSTERED;
-"""
-FINDINGS_OF_KIND = """
-CREATE INDEX findings_of_kind ON findings (kind, at)
-  COVERS (status, touchpoint, team, from_team, topic, channel, standard, promise, level, points, journey);
-"""
-TABLES = PROMISES + DAYS + """
 CREATE TABLE events (
   event SERIAL,
   source NUMBER NOT NULL,
@@ -168,7 +160,8 @@ CREATE TABLE findings (                   -- as they stand now
   PRIMARY KEY (history, id)
 ) CLUSTERED;
 CREATE INDEX findings_latest ON findings (found_at);
-""" + FINDINGS_OF_KIND + """
+CREATE INDEX findings_of_kind ON findings (kind, at)
+  COVERS (status, touchpoint, team, from_team, topic, channel, standard, promise, level, points, journey);
 CREATE INDEX findings_to_act_on ON findings (kind) WHERE status = 0 AND kind IN ('promise_at_risk', 'promise_unknown');
 
 CREATE TABLE revisions (                  -- as they stood before
@@ -295,34 +288,7 @@ ALTER TABLE partitions SET (fillfactor = 50);
 HISTORIES_AT_ONCE = 1000
 """The increment of `history_numbers`: how many numbers a worker takes at a time."""
 
-MIGRATIONS: dict[int, str] = {
-    3: "ALTER TABLE partitions ADD COLUMN historical BLOB; ALTER TABLE partitions ADD COLUMN outcomes BLOB;",
-    4: """
-DROP TABLE gone_journeys;
-CREATE TABLE gone (
-  partition NUMBER NOT NULL, changed NUMBER NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, revision NUMBER NOT NULL,
-  PRIMARY KEY (partition, changed, kind, id)
-) CLUSTERED;
-ALTER TABLE partitions ADD COLUMN published NUMBER;
-""",
-    5: f"""
-ALTER TABLE journeys ADD COLUMN promises NUMBER NOT NULL DEFAULT 0; ALTER TABLE journeys ADD COLUMN known NUMBER NOT NULL DEFAULT 0;
-ALTER TABLE findings ADD COLUMN from_team TEXT; ALTER TABLE findings ADD COLUMN level TEXT; ALTER TABLE findings ADD COLUMN promise TEXT;
-{PROMISES}{DAYS}
-UPDATE histories SET dirty = 1 WHERE state IS NOT NULL;
-""",
-    6: """
-ALTER TABLE heard ADD COLUMN erased NUMBER NOT NULL DEFAULT 0;
-ALTER TABLE histories ADD COLUMN touched_at NUMBER NOT NULL DEFAULT 0;
-CREATE TABLE erased (hash BLOB NOT NULL PRIMARY KEY, at NUMBER NOT NULL) CLUSTERED;
-""",
-    7: "CREATE INDEX findings_of_kind ON findings (kind, at);",
-    8: f"""
-DROP INDEX findings_of_kind; DROP INDEX promises_due;
-{FINDINGS_OF_KIND}
-CREATE INDEX promises_due ON promises (state, due) COVERS (promise, at_risk);
-""",
-}
-"""Statements that lead from a version to the next, for both databases."""
-OLDEST = 3
-"""Earlier ones were never released: they are refused."""
+MIGRATIONS: dict[int, str] = {}
+"""By version, the statements that lead to the next, for both databases."""
+OLDEST = 10
+"""Earlier ones were never released, and their states lie otherwise: they are refused."""

@@ -92,8 +92,7 @@ def fold(events: Sequence[Event], frontier: Frontier, standards: Standards, hubs
     places = topology(happened, hubs)
     run = Fold(History(), frontier, standards, places, FACTS, TIMERS, promises.implied, effort.started)
     run.run(happened)
-    run.history.conflicts = {f"conflict|{kind}": number for kind, number in places.conflicts.items() if number}
-    run.tally.update(run.history.conflicts)
+    run.tally.update((f"conflict|{kind}", number) for kind, number in places.conflicts.items() if number)
     run.history.retracted = [f"{event.source}/{event.retracts}" for event in events if event.fact == "retracted"]
     run.history.unseen = sorted({other for place in places.places.values() for other in place.about} - places.places.keys())
     return _step(run, whole=True)
@@ -178,7 +177,8 @@ def _placeable(history: History, new: dict[str, Event], event: Event) -> bool:
         return bool(event.synthetic) <= history.journeys[journeys.pop()].synthetic
     if event.touchpoint == "purchase":
         return True
-    if any(journey.last_event_at >= event.time for journey in history.journeys.values()):
+    heard = sorted(journey.last_event_at for journey in history.journeys.values())
+    if heard and (heard[-1] >= event.time or heard[-2:-1] == heard[-1:]):  # of equal ones their events say which is later
         return False
     return not event.synthetic
 
@@ -199,21 +199,31 @@ def _step(run: Fold, whole: bool) -> Step:
     _restand(run)
     rows: list[JourneyRow] = []
     deadlines: dict[str, int] = {}
-    for journey in history.journeys.values():
-        if whole or journey.id in run.touched or (journey.next_change is not None and journey.next_change <= frontier.now):
-            row, journey.next_change = row_of(journey, frontier.now)
-            rows.append(row)
-            now = band(journey.friction) if row.status == "open" and not journey.synthetic else None
-            if now != journey.band:
-                for name, number in ((journey.band, -1), (now, 1)):
-                    if name is not None:
-                        run.tally[f"journey|{name}"] = run.tally.get(f"journey|{name}", 0) + number
-                journey.band = now
-        if journey.next_change is not None and deadlines.get("", LATEST) > journey.next_change:
-            deadlines[""] = journey.next_change
+    changes = history.changes
+    for name in history.journeys if whole else sorted(run.touched | {name for name, at in changes.items() if at <= frontier.now}):
+        journey = history.journeys[name]
+        history.journeys.changed(name)
+        row, next_change = row_of(journey, frontier.now)
+        rows.append(row)
+        changes.pop(name, None)
+        if next_change is not None:
+            changes[name] = next_change
+        now = band(journey.friction) if row.status == "open" and not journey.synthetic else None
+        if now != journey.band:
+            for which, number in ((journey.band, -1), (now, 1)):
+                if which is not None:
+                    run.count(f"journey|{which}", number)
+            journey.band = now
+    if changes:
+        deadlines[""] = min(changes.values())
     for timer in timers:
         if deadlines.get(timer.waits_on, LATEST) > timer.at:
             deadlines[timer.waits_on] = timer.at
+    given = history.tally
+    for key, number in run.tally.items():
+        number += given.pop(key, 0)
+        if number:
+            given[key] = number
     return Step(
         history, list(run.found.values()), list(run.withdrawn), rows, run.tally, list(run.before), run.decided, deadlines, whole
     )  # fmt: skip
@@ -221,9 +231,8 @@ def _step(run: Fold, whole: bool) -> Step:
 
 def _restand(run: Fold) -> None:
     """Add to the counters by how much the touched items stand otherwise than before."""
-    packed = run.items.packed
     for name, before in run.before.items():
-        packed.pop(name, None)
+        run.items.changed(name)
         item = run.items[name]
         journey = run.journeys.get(item.journey)
         if journey is None or journey.synthetic:
@@ -233,4 +242,4 @@ def _restand(run: Fold) -> None:
             for key in before.keys() | after.keys():
                 change = after.get(key, 0) - before.get(key, 0)
                 if change:
-                    run.count(item, key, change)
+                    run.count(key, change)

@@ -1,23 +1,13 @@
-"""What the customer has to do and to bear: contacts, channels, holds, reopenings; and whether an item is done.
-
-An item is done from `resolved`, `closed`, `abandoned` or `released` (whole) until `reopened`. Done stops every clock.
-"""
+"""What the customer has to do and to bear: contacts, channels, waits, holds, reopenings."""
 
 from __future__ import annotations
 
-from tribo.measure import promises, voice
-from tribo.measure.fold import (
-    CONFIRM_WITHIN,
-    CONFIRMATION,
-    FIRST_RESPONSE,
-    Fold,
-)
+from tribo.measure import done, promises, voice
+from tribo.measure.fold import CONFIRM_WITHIN, CONFIRMATION, FIRST_RESPONSE, Fold
 from tribo.measure.history import Item, Resolution, Timer
 from tribo.measure.score import REPEAT_WITHIN
 from tribo.measure.standing import EXPECTS
 from tribo_schemas.event import Event
-
-COUNTED_TO_THE_END = ("queue", "hold")
 
 
 def opened(fold: Fold, item: Item, event: Event) -> None:
@@ -49,41 +39,26 @@ def reopened(fold: Fold, item: Item, event: Event) -> None:
         item.resolution = None
     if item.done:
         fold.done(item, False)
-        if item.resolved_at is not None and item.first_resolved:
+        if item.first_resolved:
             if item.gap_from is not None:
                 if fold.at > item.gap_from:
                     item.gaps += (item.gap_from, fold.at)
                 item.gap_from = None
             _run_total_again(fold, item, event.source)
-    problem(fold, item, fold.reference)
+    done.problem(fold, item, fold.reference)
 
 
 def _run_total_again(fold: Fold, item: Item, source: str) -> None:
     """`total_resolution` runs on from the opening; what was measured of it no longer stands."""
     if not item.opened:
         return
-    if item.total_from is None:  # it was resolved before it was opened
-        item.total_from = item.started_at
+    item.total_begun = True
     fold.forget_total(item)
-    for name in list(item.outcomes):
+    for name in item.met_total:
         fold.judge(item, name, "met", -1)
-        del item.outcomes[name]
-    fold.run_clock(item, "total_resolution", (item.total_from, item.start_event, source))
+    item.met_total = ()
+    fold.run_clock(item, "total_resolution", (item.started_at, item.start_event, source))
     fold.aim(item, "total_resolution")
-
-
-def finish(fold: Fold, item: Item) -> None:
-    """The item is done: every clock stops, queue and hold counted up to here, the others not."""
-    if item.done:
-        return
-    fold.unpause(item)
-    for clock in list(item.clocks):
-        fold.stop_clock(item, clock, finished=clock in COUNTED_TO_THE_END)
-    fold.done(item, True)
-    item.ever_done = True
-    item.done_at = fold.at
-    item.done_event = fold.reference
-    check_alternative(fold, item)
 
 
 def resolved(fold: Fold, item: Item, event: Event) -> None:
@@ -94,8 +69,8 @@ def resolved(fold: Fold, item: Item, event: Event) -> None:
     fold.unpause(item)
     for clock in ("resolution", "next_response"):
         fold.stop_clock(item, clock)
-    if item.opened and "total_resolution" not in item.clocks and item.total_from is None and item.started_at <= fold.at:
-        item.total_from = item.started_at
+    if item.opened and "total_resolution" not in item.clocks and not item.total_begun and item.started_at <= fold.at:
+        item.total_begun = True
         fold.run_clock(item, "total_resolution", (item.started_at, item.start_event, event.source))
     if "total_resolution" in item.clocks:
         start = item.clocks["total_resolution"][0]
@@ -105,8 +80,8 @@ def resolved(fold: Fold, item: Item, event: Event) -> None:
         item.first_resolved = True
         if item.touchpoint == "service":
             fold.journeys[item.journey].service_resolved += 1
-    item.resolved_at = item.gap_from = fold.at
-    finish(fold, item)
+    item.gap_from = fold.at
+    done.finish(fold, item)
     if item.touchpoint == "service":
         item.resolution = Resolution(fold.at, fold.reference)
         fold.set_timer(fold.at + CONFIRM_WITHIN, CONFIRMATION, item, fold.reference, event.source)
@@ -114,14 +89,14 @@ def resolved(fold: Fold, item: Item, event: Event) -> None:
 
 def closed(fold: Fold, item: Item, event: Event) -> None:
     """Nothing more will happen."""
-    finish(fold, item)
+    done.finish(fold, item)
 
 
 def abandoned(fold: Fold, item: Item, event: Event) -> None:
     """The customer gave up waiting."""
     fold.add(item, "abandoned")
     fold.find("abandoned", item, fold.reference, (fold.reference,))
-    finish(fold, item)
+    done.finish(fold, item)
 
 
 def queued(fold: Fold, item: Item, event: Event) -> None:
@@ -193,13 +168,13 @@ def escalated(fold: Fold, item: Item, event: Event) -> None:
 def offered(fold: Fold, item: Item, event: Event) -> None:
     """An alternative was offered."""
     fold.add(item, "offered")
-    check_alternative(fold, item)
+    done.check_alternative(fold, item)
 
 
 def rejected(fold: Fold, item: Item, event: Event) -> None:
     """We refused what was asked."""
     item.rejected = True
-    problem(fold, item, fold.reference)
+    done.problem(fold, item, fold.reference)
 
 
 def asked_if_fixed(fold: Fold, item: Item, event: Event) -> None:
@@ -247,7 +222,8 @@ def expectation_timer(fold: Fold, item: Item, timer: Timer) -> None:
         item.expectation = "met"
     else:
         item.expectation = "missed"
-        fold.find("no_expectation", item, item.first_event, (item.first_event,))
+        first = item.first_event or item.start_event
+        fold.find("no_expectation", item, first, (first,))
 
 
 def contacted(fold: Fold, item: Item, event: Event) -> None:
@@ -279,29 +255,3 @@ def _repeat_contact(fold: Fold, item: Item) -> None:
     if earlier is not None:
         fold.add(item, "repeat_contacts")
         fold.find("repeat_contact", item, fold.reference, (earlier.start_event, fold.reference))
-
-
-def problem(fold: Fold, item: Item, reference: str) -> None:
-    """A problem: refused, reopened, complained, a promise broken."""
-    if item.problem_event is None:
-        item.problem_at, item.problem_event = fold.at, reference
-    journey = fold.journeys[item.journey]
-    if journey.problem_item is None:
-        journey.problem_item, journey.problem_event = item.id, reference
-    journey.last_problem_at, journey.last_problem_event = fold.at, reference
-    check_alternative(fold, item)
-
-
-def check_alternative(fold: Fold, item: Item) -> None:
-    """A problem on an item that is now done, and nothing was ever offered: found while it is so."""
-    first = item.problem_event
-    if first is None:
-        return
-    stands = item.done and not item.offered
-    if stands and not item.no_alternative:
-        item.no_alternative = True
-        evidence = (first,) if fold.event is None else tuple(dict.fromkeys((first, fold.reference)))
-        fold.find_as_it_stands("no_alternative", item, first, evidence)
-    elif item.no_alternative and not stands:
-        item.no_alternative = False
-        fold.withdraw("no_alternative", item, first)

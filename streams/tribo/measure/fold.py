@@ -211,8 +211,8 @@ class Fold:
             opened_at = started_at = event.time
             start_event, topic = self.reference, event.topic
         item = self.items[name] = Item(
-            name, journey_id, event.touchpoint, customer, event.time, self.reference, event.source, started_at, start_event, topic,
-            about=about,
+            name, journey_id, event.touchpoint, customer, started_at, start_event,
+            None if self.reference == start_event else self.reference, topic, about=about,
         )  # fmt: skip
         self.before[name] = {}
         if journey_id:
@@ -286,9 +286,9 @@ class Fold:
             else:
                 journey.friction += points
         if not journey.synthetic:
-            self.count(item, f"finding|{kind}|{item.touchpoint}|{known(item.team, self.standards.teams) if kind in BY_TEAM else ''}", 1)
+            self.count(f"finding|{kind}|{item.touchpoint}|{known(item.team, self.standards.teams) if kind in BY_TEAM else ''}", 1)
             if kind == "complaint":
-                self.count(item, f"complaint|{known(found.topic, self.standards.topics)}", 1)
+                self.count(f"complaint|{known(found.topic, self.standards.topics)}", 1)
         return found
 
     def find_as_it_stands(self, kind: str, item: Item, began: str, evidence: tuple[str, ...]) -> None:
@@ -305,21 +305,20 @@ class Fold:
         if points:
             journey.friction -= points
         if not journey.synthetic:
-            self.count(item, f"finding|{kind}|{item.touchpoint}|", -1)
+            self.count(f"finding|{kind}|{item.touchpoint}|", -1)
         if self.found.pop(name, None) is None or name in self.restored:
             self.withdrawn[name] = None
 
-    def count(self, item: Item, key: str, number: int) -> None:
-        """Add to a counter, in what this pass changes and in what the item gave to it so far."""
-        tally, given = self.tally, item.tally
+    def count(self, key: str, number: int) -> None:
+        """Add to a counter, in what this pass changes."""
+        tally = self.tally
         tally[key] = tally.get(key, 0) + number
-        given[key] = given.get(key, 0) + number
 
     def add(self, item: Item, count: str) -> None:
         """Add one to a count of a journey row, for the item and for its journey."""
-        setattr(item, count, getattr(item, count) + 1)
         journey = self.journeys[item.journey]
-        setattr(journey, count, getattr(journey, count) + 1)
+        for counts in (item.counts, journey.counts):
+            counts[count] = counts.get(count, 0) + 1
         if item.touchpoint == "service" and count in TROUBLES:
             journey.service_troubles += 1
 
@@ -350,22 +349,23 @@ class Fold:
 
     def step(self, item: Item, steps: int) -> None:
         """The item's steps are now so many; the journey's are the most of any of its items."""
-        before, item.steps = item.steps, steps
         journey = self.journeys[item.journey]
-        if steps >= journey.steps:
-            journey.steps = steps
-        elif before == journey.steps:
-            journey.steps = max(self.items[name].steps for name in journey.items)
+        before, most = item.counts.get("steps", 0), journey.counts.get("steps", 0)
+        item.counts["steps"] = steps
+        if steps >= most:
+            journey.counts["steps"] = steps
+        elif before == most:
+            journey.counts["steps"] = max(self.items[name].counts.get("steps", 0) for name in journey.items)
 
     def judge(self, item: Item, name: str, outcome: str, number: int = 1) -> None:
         """Count an outcome (met, missed) of a standard."""
         if not self.journeys[item.journey].synthetic:
-            self.count(item, f"standard|{name}|{outcome}", number)
+            self.count(f"standard|{name}|{outcome}", number)
 
     def count_fate(self, item: Item, fate: str) -> None:
         """What became of a resolution."""
         if not self.journeys[item.journey].synthetic:
-            self.count(item, f"resolution|{fate}", 1)
+            self.count(f"resolution|{fate}", 1)
 
     def practice(self, item: Item, practice: str) -> list[Entry]:
         """The entries about a practice that hold for this item."""
@@ -468,7 +468,7 @@ class Fold:
             elif finished and applies(entry, item, item.team):
                 self.judge(item, entry.name, "met")
                 if clock == "total_resolution":
-                    item.outcomes[entry.name] = 1
+                    item.met_total += (entry.name,)
 
     def wait(self, item: Item, clock: str, start: int) -> None:
         """Note a finished wait that began at `start` and ends now."""
@@ -502,14 +502,14 @@ class Fold:
         if not self.journeys[item.journey].synthetic:
             keys, total = self.standards.bucket_keys[clock, item.touchpoint]
             key = keys[bisect_left(self.standards.bounds[clock], customer)]
-            self.count(item, key, number)
-            self.count(item, total, number * customer)
+            self.count(key, number)
+            self.count(total, number * customer)
             if clock == "queue":
                 team, limit = known(item.team, self.standards.teams), key.rsplit("|", 1)[1]
-                self.count(item, f"queue|{team}|{limit}", number)
-                self.count(item, f"queue_ms|{team}", number * customer)
+                self.count(f"queue|{team}|{limit}", number)
+                self.count(f"queue_ms|{team}", number * customer)
                 ended = self.event.fact if self.event is not None and self.event.fact in ("answered", "abandoned") else "ended"
-                self.count(item, f"queued|{ended}|{item.touchpoint}|{limit}", number)
+                self.count(f"queued|{ended}|{item.touchpoint}|{limit}", number)
 
     def miss(self, item: Item, clock: str, entry: Entry, began: str, start: int, due: int) -> None:
         """A target was missed at `due`, found there, or by the event after it: a slow source's, or the first to resolve the item."""
@@ -531,7 +531,8 @@ class Fold:
             business_ms=self.business(item, clock, start, due, entry.calendar), expected_ms=entry.expected_ms(start),
         )  # fmt: skip
         self.at, self.event = at, event
-        if item.outcomes.pop(entry.name, None) and clock == "total_resolution":
+        if clock == "total_resolution" and entry.name in item.met_total:
+            item.met_total = tuple(name for name in item.met_total if name != entry.name)
             self.judge(item, entry.name, "met", -1)
         self.judge(item, entry.name, "missed")
 

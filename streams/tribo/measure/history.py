@@ -8,9 +8,9 @@ Instants are UTC milliseconds, durations milliseconds.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import ValuesView
+from collections.abc import Callable, ValuesView
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 
@@ -67,33 +67,28 @@ class Resolution(msgspec.Struct, gc=False, array_like=True):
 
 
 class Item(msgspec.Struct, gc=False, array_like=True):
-    """One item. Counts are those of a journey row, by item. What seldom holds anything is a tuple: empty, it costs nothing."""
+    """One item. What seldom holds anything is a tuple: empty, it costs nothing."""
 
     id: str
     journey: str
     touchpoint: str
     customer: str | None
-    first_at: int
-    first_event: Reference
-    first_source: str
     started_at: int
     start_event: Reference
+    first_event: Reference | None = None
+    """Its first event, where that isn't the one that it starts with."""
     topic: str | None = None
     topic_heard: bool = False
     channel: str | None = None
     started: bool = False
     opened: bool = False
-    purchase_opened: bool = False
     about: tuple[str, ...] = ()
     # done
     done: bool = False
     ever_done: bool = False
     done_at: int = 0
-    done_event: Reference | None = None
-    resolved_at: int | None = None
     first_resolved: bool = False
     gap_from: int | None = None
-    total_from: int | None = None
     gaps: tuple[int, ...] = ()
     resolution: Resolution | None = None
     # holder
@@ -107,7 +102,6 @@ class Item(msgspec.Struct, gc=False, array_like=True):
     queues: tuple[str | None, ...] = ()
     owned: tuple[str | None, ...] = ()
     holders: tuple[str, ...] = ()
-    steps: int = 0
     held: tuple[tuple[int, str | None, str | None], ...] = ()
     """Since when who had it; kept only where a standard asks for the holder of an earlier time."""
     # clocks
@@ -116,38 +110,24 @@ class Item(msgspec.Struct, gc=False, array_like=True):
     bot_answered: bool = False
     paused_at: int | None = None
     pauses: tuple[int, ...] = ()
+    total_begun: bool = False
+    """Whether `total_resolution` ever ran."""
     total: tuple[int, int] | None = None
     """Its finished `total_resolution`: customer and business milliseconds."""
     missed: tuple[str, ...] = ()
-    outcomes: dict[str, int] = {}
+    met_total: tuple[str, ...] = ()
+    """Standards about `total_resolution` that it met so far."""
     # promises
     promises: dict[str, Promise] = {}
     early_words: tuple[Word, ...] = ()
     expectation: str | None = None
     # care
-    problem_at: int | None = None
     problem_event: Reference | None = None
     no_alternative: bool = False
     rejected: bool = False
     released: bool = False
-    repeat_of: str | None = None
-    # counts
-    handoffs: int = 0
-    team_handoffs: int = 0
-    ping_pongs: int = 0
-    channel_switches: int = 0
-    repeat_contacts: int = 0
-    repeated: int = 0
-    holds: int = 0
-    reopened: int = 0
-    abandoned: int = 0
-    escalated: int = 0
-    offered: int = 0
-    complaints: int = 0
-    praises: int = 0
-    surprises: int = 0
-    tally: dict[str, int] = {}
-    """What it gave to the counters so far, by tally key."""
+    counts: dict[str, int] = {}
+    """Those of a journey row (COUNTS), where they aren't 0."""
 
 
 class Journey(msgspec.Struct, gc=False, array_like=True):
@@ -170,7 +150,6 @@ class Journey(msgspec.Struct, gc=False, array_like=True):
     problem_item: str | None = None
     problem_event: Reference | None = None
     last_problem_at: int = 0
-    last_problem_event: Reference | None = None
     recovered: bool = False
     repeat_purchase: bool = False
     first_purchase: str | None = None
@@ -178,10 +157,8 @@ class Journey(msgspec.Struct, gc=False, array_like=True):
     delight: int = 0
     synthetic: bool = False
     band: str | None = None
-    next_change: int | None = None
     # the sums over its items
     undone: int = 0
-    steps: int = 0
     promises: PromiseCounts = msgspec.field(default_factory=PromiseCounts)
     waits: dict[str, tuple[int, int, int, int]] = {}
     waiting: dict[str, int] = {}
@@ -194,20 +171,7 @@ class Journey(msgspec.Struct, gc=False, array_like=True):
     service_done_at: int = 0
     recent: list[str] = []
     """Service items of which a new contact may be a repeat: not done, or not long ago."""
-    handoffs: int = 0
-    team_handoffs: int = 0
-    ping_pongs: int = 0
-    channel_switches: int = 0
-    repeat_contacts: int = 0
-    repeated: int = 0
-    holds: int = 0
-    reopened: int = 0
-    abandoned: int = 0
-    escalated: int = 0
-    offered: int = 0
-    complaints: int = 0
-    praises: int = 0
-    surprises: int = 0
+    counts: dict[str, int] = {}
 
 
 class Timer(msgspec.Struct, gc=False, array_like=True, order=True):
@@ -220,19 +184,23 @@ class Timer(msgspec.Struct, gc=False, array_like=True, order=True):
     waits_on: str
 
 
-class Items(dict[str, Item]):
-    """A history's items by id. What was not changed since the state was read is written back as it was read."""
+Part = TypeVar("Part", bound=msgspec.Struct)
 
-    __slots__ = ("packed", "unread")
 
-    def __init__(self, packed: dict[str, msgspec.Raw]) -> None:
+class Parts(dict[str, Part]):
+    """A history's items, or its journeys, by id. One is unpacked when it is asked for, and packed again if it was `changed`."""
+
+    __slots__ = ("packed", "unpack", "unread")
+
+    def __init__(self, packed: dict[str, bytes], unpack: Callable[[bytes], Part]) -> None:
         self.packed = packed
+        self.unpack = unpack
         self.unread = len(packed)
 
-    def __missing__(self, name: str) -> Item:
-        item = self[name] = _decode_item(self.packed[name])
+    def __missing__(self, name: str) -> Part:
+        part = self[name] = self.unpack(self.packed[name])
         self.unread -= 1
-        return item
+        return part
 
     def __contains__(self, name: object) -> bool:
         return dict.__contains__(self, name) or name in self.packed
@@ -240,38 +208,49 @@ class Items(dict[str, Item]):
     def __len__(self) -> int:
         return dict.__len__(self) + self.unread
 
-    def get(self, name: str, default: None = None) -> Item | None:  # type: ignore[override]
-        """The item, or None."""
+    def get(self, name: str, default: None = None) -> Part | None:  # type: ignore[override]
+        """The item or journey, or None."""
         try:
             return self[name]
         except KeyError:
             return default
 
-    def values(self) -> ValuesView[Item]:  # type: ignore[override]
-        """Every item."""
+    def values(self) -> ValuesView[Part]:  # type: ignore[override]
+        """Every one."""
         for name in self.packed if self.unread else ():
             self[name]
         return super().values()
 
-    def pack(self) -> dict[str, msgspec.Raw]:
-        """All items packed."""
-        for name, item in super().items():
+    def changed(self, name: str) -> None:
+        """What was read of it no longer holds."""
+        self.packed.pop(name, None)
+
+    def pack(self) -> dict[str, bytes]:
+        """All of them packed."""
+        for name, part in super().items():
             if name not in self.packed:
-                self.packed[name] = msgspec.Raw(_encode(item))
+                self.packed[name] = _encode(part)
         return self.packed
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_item = msgspec.msgpack.Decoder(Item).decode
+_decode_journey = msgspec.msgpack.Decoder(Journey).decode
 
 
 @dataclass(slots=True)
 class History:
     """The state of one history after everything up to `last_event` and `last_timer` was folded."""
 
-    items: Items = field(default_factory=lambda: Items({}))
-    journeys: dict[str, Journey] = field(default_factory=dict)
+    items: Parts[Item] = field(default_factory=lambda: Parts({}, _decode_item))
+    journeys: Parts[Journey] = field(default_factory=lambda: Parts({}, _decode_journey))
+    changes: dict[str, int] = field(default_factory=dict)
+    """By journey, when time alone will next change its row."""
     timers: list[Timer] = field(default_factory=list)
     last_event: tuple[int, int, int, str, str] | None = None
     last_timer: Timer | None = None
-    conflicts: dict[str, int] = field(default_factory=dict)
-    """What was refused of who belongs to whom, by tally key."""
+    tally: dict[str, int] = field(default_factory=dict)
+    """What it gave to the counters so far, by tally key; none is 0."""
     unseen: list[str] = field(default_factory=list)
     retracted: list[Reference] = field(default_factory=list)
     unknown: int = 0
@@ -279,41 +258,31 @@ class History:
     unheard: int = 0
     """How many of its promises were called broken though a source was silent: heard again, it may have brought word of them."""
 
-    @property
-    def tally(self) -> dict[str, int]:
-        """All that the history gave to the counters so far, by tally key."""
-        total = Counter(self.conflicts)
-        for item in self.items.values():
-            total.update(item.tally)
-        total.update(f"journey|{journey.band}" for journey in self.journeys.values() if journey.band is not None)
-        return {key: number for key, number in total.items() if number}
-
 
 class _Packed(msgspec.Struct, gc=False, array_like=True):
     """A history as it stands in the ledger: the fields of `History` in order."""
 
-    items: dict[str, msgspec.Raw]
-    journeys: dict[str, Journey]
+    items: dict[str, bytes]
+    journeys: dict[str, bytes]
+    changes: dict[str, int]
     timers: list[Timer]
     last_event: tuple[int, int, int, str, str] | None
     last_timer: Timer | None
-    conflicts: dict[str, int]
+    tally: dict[str, int]
     unseen: list[str]
     retracted: list[Reference]
     unknown: int
-    unheard: int = 0
+    unheard: int
 
 
-_encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Packed).decode
-_decode_item = msgspec.msgpack.Decoder(Item).decode
 
 
 def encode_history(history: History) -> bytes:
     """The state as msgpack, for the ledger."""
     return _encode(_Packed(
-        history.items.pack(), history.journeys, history.timers, history.last_event, history.last_timer, history.conflicts, history.unseen,
-        history.retracted, history.unknown, history.unheard,
+        history.items.pack(), history.journeys.pack(), history.changes, history.timers, history.last_event, history.last_timer,
+        history.tally, history.unseen, history.retracted, history.unknown, history.unheard,
     ))  # fmt: skip
 
 
@@ -321,6 +290,6 @@ def decode_history(blob: bytes) -> History:
     """The state that `encode_history` wrote."""
     packed = _decode(blob)
     return History(
-        Items(packed.items), packed.journeys, packed.timers, packed.last_event, packed.last_timer, packed.conflicts, packed.unseen,
-        packed.retracted, packed.unknown, packed.unheard,
+        Parts(packed.items, _decode_item), Parts(packed.journeys, _decode_journey), packed.changes, packed.timers, packed.last_event,
+        packed.last_timer, packed.tally, packed.unseen, packed.retracted, packed.unknown, packed.unheard,
     )  # fmt: skip

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tribo.measure import effort
+from tribo.measure import done
 from tribo.measure.fold import DUE, EARLY_BY, RISK, WORDS_BEFORE, Fold
 from tribo.measure.history import Item, Promise, Timer, Word
 from tribo.measure.standards import Entry, applies, speaks_of
@@ -62,7 +62,7 @@ def released(fold: Fold, item: Item, event: Event) -> None:
         for promise in item.promises.values():
             _release(fold, item, promise, fold.at)
         item.released = True
-        effort.finish(fold, item)
+        done.finish(fold, item)
         return
     made = item.promises.get(event.promise)
     if made is None:
@@ -202,7 +202,7 @@ def _break(fold: Fold, item: Item, promise: Promise, at: int) -> None:
         "promise_broken", item, promise.made, _evidence(promise), promise=promise.id,
         told=promise.told or None, source_silent=silent,
     )  # fmt: skip
-    effort.problem(fold, item, promise.made)
+    done.problem(fold, item, promise.made)
     fold.at, fold.event = now, event
 
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from tribo.measure.history import Journey
 from tribo.measure.journeys import DAY
 from tribo.measure.standards import Standards
-from tribo_schemas.journey import JourneyRow
+from tribo_schemas.journey import COUNTS, JourneyRow
 
 REPEAT_WITHIN = 7 * DAY
 ENDED_AFTER = 14 * DAY
@@ -40,15 +40,12 @@ def row_of(journey: Journey, now: int) -> tuple[JourneyRow, int | None]:
         first_contact = journey.service_resolved == journey.service and not journey.service_troubles
     row = JourneyRow(
         journey=journey.id, customer=journey.customer, status=status, opened_at=journey.opened_at, ended_at=ended_at, last_event_at=last,
-        items=tuple(sorted(journey.items)), touchpoints=journey.touchpoints, events=journey.events, handoffs=journey.handoffs,
-        team_handoffs=journey.team_handoffs, ping_pongs=journey.ping_pongs, channel_switches=journey.channel_switches,
-        steps=journey.steps, repeat_contacts=journey.repeat_contacts, repeated=journey.repeated, holds=journey.holds,
-        reopened=journey.reopened, abandoned=journey.abandoned, escalated=journey.escalated, offered=journey.offered,
-        complaints=journey.complaints, praises=journey.praises, surprises=journey.surprises,
+        items=tuple(sorted(journey.items)), touchpoints=journey.touchpoints, events=journey.events,
         rating=journey.rating_sum / journey.ratings if journey.ratings else None, recovered=journey.recovered,
         repeat_purchase=journey.repeat_purchase, first_contact_resolved=first_contact,
         promises=replace(promises), waits=journey.waits.copy(), waiting=tuple(sorted(journey.waiting)),
         friction=journey.friction, delight=journey.delight, synthetic=journey.synthetic,
+        **{name: journey.counts.get(name, 0) for name in COUNTS},
     )  # fmt: skip
     next_change = stale if stale >= now else None
     if settled is not None and now <= settled and (next_change is None or settled < next_change):

@@ -35,7 +35,7 @@ def standing(standards: Standards, item: Item) -> dict[str, int]:
                 _add(stands, f"standard|{entry.name}|running")
     for entry in in_force.counts:
         if applies(entry, item, item.team):
-            outcome = "running" if not item.done else "met" if getattr(item, entry.count or "") <= (entry.at_most or 0) else "missed"
+            outcome = "running" if not item.done else "met" if item.counts.get(entry.count or "", 0) <= (entry.at_most or 0) else "missed"
             _add(stands, f"standard|{entry.name}|{outcome}")
     for practice, entries in in_force.practices.items():
         outcome = _practised(practice, item)
@@ -57,7 +57,7 @@ def _practised(practice: str, item: Item) -> str:
             return ""
         return item.expectation or "running"
     if practice == "alternative":
-        return "" if item.problem_event is None else "met" if item.offered else "missed" if item.done else "running"
+        return "" if item.problem_event is None else "met" if item.counts.get("offered") else "missed" if item.done else "running"
     return "running" if item.resolution is not None and not item.resolution.asked else ""  # met and missed are judged when they happen
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tribo.measure import effort
+from tribo.measure import done
 from tribo.measure.fold import RECOVERY_WITHIN, Fold
 from tribo.measure.history import Item, Journey
 from tribo_schemas.event import Event
@@ -14,7 +14,7 @@ def complained(fold: Fold, item: Item, event: Event) -> None:
     """A complaint in words."""
     fold.add(item, "complaints")
     fold.find("complaint", item, fold.reference, (fold.reference,))
-    effort.problem(fold, item, fold.reference)
+    done.problem(fold, item, fold.reference)
 
 
 def praised(fold: Fold, item: Item, event: Event) -> None:
@@ -37,8 +37,8 @@ def rated(fold: Fold, item: Item, event: Event) -> None:
     rating = event.score / event.scale
     if event.by in (None, "customer", "human") and event.standard in fold.standards.names and not journey.synthetic:
         who = event.by or "human"
-        fold.count(item, f"rating|{event.standard}|{who}", 1)
-        fold.count(item, f"rating_sum|{event.standard}|{who}", round(1000 * rating))
+        fold.count(f"rating|{event.standard}|{who}", 1)
+        fold.count(f"rating_sum|{event.standard}|{who}", round(1000 * rating))
     if event.by == "customer":
         journey.rating_sum += rating
         journey.ratings += 1
