@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
@@ -20,7 +21,7 @@ from tribo.ledger.database import Where
 from tribo.ledger.ledger import Ledger
 from tribo.ledger.reader import Reader
 from tribo.ledger.tables import PROMISE_BITS
-from tribo.measure.advance import decode_history
+from tribo.measure.advance import Frontier, decode_history
 from tribo.measure.standards import compile_standards
 from tribo.run.company import DAY
 from tribo.run.demo import START
@@ -33,6 +34,7 @@ from tribo.show.page.views import Page
 from tribo.show.page.why import Shared, compare
 from tribo.show.page.why import shared as what_stands_out
 from tribo.show.runbooks import OF_FINDINGS, OF_STANDARDS, what_to_do
+from tribo.wire.rejects import reject
 from tribo_schemas.config import parse_yaml
 from tribo_schemas.event import Event, event_of, stamp
 from tribo_schemas.finding import Finding
@@ -52,6 +54,67 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=["sqlite", "postgres"])
 def where(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Where]:
     yield tmp_path if request.param == "sqlite" else request.getfixturevalue("postgres")
+
+
+# -- now --------------------------------------------------------------------------------------------------------------
+
+
+NOW_STANDARDS = b"""
+standards:
+  - {name: answer, says: We answer within an hour., clock: first_response, within: 1h, objective: 75%}
+  - {name: kept, says: We keep our word., promise: any, objective: 90%}
+"""
+
+
+def test_now_says_what_is_so(tmp_path: Path) -> None:
+    """A day of answers, one of three in time, and one a day later that doesn't come; promises at risk, told and untold, and one whose source is silent; a complaint and one taken back."""
+    rules, at = compile_standards(standards_of(parse_yaml(NOW_STANDARDS, "standards"))), START + DAY + 10 * HOUR
+    day = DAY // MINUTE  # from here on in minutes since the beginning
+    answers = [
+        said(10 * number + place, minutes, fact, f"case:{number}", customer=f"c{number}")
+        for number, after in enumerate((30, 90, 120), 1)
+        for place, (minutes, fact) in enumerate(((60, "opened"), (60 + after, "answered")))
+    ]
+    promises = [
+        said(100, day, "opened", "order:1"), said(101, day, "assigned", "order:1", team="parcels"), said(102, day, "promised", "order:1", promise="delivery", due=stamp(at + HOUR)),
+        said(110, day, "opened", "order:2"), said(111, day, "promised", "order:2", promise="delivery", due=stamp(at + 30 * MINUTE)), said(112, day + 9, "informed", "order:2", promise="delivery"),
+        said(120, day, "opened", "order:3", source="shop"), said(121, day, "promised", "order:3", promise="gift", source="shop", due=stamp(at - HOUR)),
+    ]  # fmt: skip
+    words = [said(130, day, "opened", "case:9", customer="c9"), *(said(131 + more, day + 590, "complained", "case:9", customer="c9") for more in range(2))]
+    last = [said(140, day + 595, "retracted", "case:9", customer="c9", retracts="e132"), said(150, day + 599, "opened", "case:10", source="till")]
+    rejects = [(source, reject("crm.csv", number, "id: missing", b"{}")) for number, source in enumerate(("desk", "desk", "crm"))]
+    with contextlib.closing(Ledger.open(tmp_path)) as ledger:
+        take(ledger, [], START, rules)
+        take(ledger, answers, START + 20 * HOUR, rules)
+        for batch, now in ((promises, at - 9 * HOUR), (words, at - 5 * MINUTE), (last, at)):
+            frontier = Frontier(now, heard={"desk": now, "shop": START + DAY}, silent={"shop": START + DAY})
+            ledger.apply(batch, frontier, rules, rejects=rejects if now == at else (), received_at=now)
+            while ledger.tick(frontier, rules):
+                pass
+        ledger.db.run("UPDATE histories SET dirty = 1, set_aside = 1 WHERE history = 1")
+
+    async def ask() -> str:
+        async with page(tmp_path, now=lambda: at, standards=rules, silent_after=HOUR) as client:
+            return await (await client.get("/")).text()
+
+    text = asyncio.run(ask())
+    sections = {name: " ".join(re.sub(r"<[^>]+>", " ", part).split()) for name, part in re.findall(r'<section id="(\w+)" data-part>(.*?)</section>', text, re.S)}
+    assert list(sections) == ["aside", "standards", "risks", "worst", "changes", "sources"]
+    assert "1 history is set aside" in sections["aside"]
+    assert "We answer within an hour. answer 75.0 % 25.0 % 50.0 short 1 3 1" in sections["standards"]
+    assert 'aria-label="The last 2 days: from 33.3 % to 0.0 %, lowest 0.0 %"' in text
+    assert "2 at risk, 1 unknown" in sections["risks"]
+    risks = re.findall(r"(overdue|\d+ \w+) (\w+)( source silent)? (order:\d) c-\w+ (\w+)(?: (told|not told))?", sections["risks"].partition("Told ")[2])
+    assert risks == [
+        ("overdue", "gift", " source silent", "order:3", "nobody", "not told"), ("30 min", "delivery", "", "order:2", "nobody", "told"),
+        ("1 h", "delivery", "", "order:1", "parcels", "not told"),
+    ]  # fmt: skip
+    assert re.search(r"case:9 c-\w+ 8 0", sections["worst"])
+    assert "5 min ago case:9 The customer complained." in sections["changes"]
+    assert "0 s ago case:9 The customer complained. withdrawn" in sections["changes"]
+    assert "<s>The customer complained.</s>" in text
+    health = dict(re.findall(r"(desk|shop|till|no known source) (well|silent|rejecting|clock ahead)", sections["sources"]))
+    assert health == {"desk": "rejecting", "shop": "silent", "till": "well", "no known source": "rejecting"}
 
 
 # -- lists -----------------------------------------------------------------------------------------------------------

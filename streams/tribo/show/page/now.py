@@ -66,8 +66,9 @@ def now_of(reader: Reader, standards: Standards, now: int, silent_after: int) ->
 
 
 def _health(row: dict[str, Any], now: int, silent_after: int) -> dict[str, Any]:
-    """A source's row with a word on how it does: well, silent, rejecting, or with a clock that is off."""
+    """A source's row with a word on how it does: well, silent, rejecting, or with a clock that is off. Without a name, it is what came from
+    nobody known, which is never well."""
     seen = row["applied"] + row["duplicate"] + row["conflict"] + row["rejected"]
-    silent = row["heard_at"] is None or now - row["heard_at"] > silent_after
+    silent = row["name"] and (row["heard_at"] is None or now - row["heard_at"] > silent_after)
     word = "silent" if silent else "clock ahead" if (row["skew"] or 0) > 60_000 else "rejecting" if row["rejected"] * 20 > seen else "well"
     return {**row, "word": word}
