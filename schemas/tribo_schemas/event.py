@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -83,6 +84,7 @@ class WrittenEvent(Event, gc=False):
 _decoder = msgspec.json.Decoder(WrittenEvent)
 _plain_decoder = msgspec.json.Decoder()
 LINES_AT_ONCE = 500
+_MINUTES = tuple(f"{minute // 60:02d}:{minute % 60:02d}" for minute in range(24 * 60))
 
 
 def instant(text: str) -> int:
@@ -104,11 +106,16 @@ def instant(text: str) -> int:
 
 def stamp(milliseconds: int) -> str:
     """UTC milliseconds to RFC 3339 text in UTC; the fraction only where there is one."""
-    milliseconds = min(max(milliseconds, EARLIEST), LATEST)
-    seconds, fraction = divmod(milliseconds, 1000)
-    moment = EPOCH + timedelta(seconds=seconds)
-    text = moment.isoformat()[:19]
+    days, left = divmod(min(max(milliseconds, EARLIEST), LATEST), 86_400_000)
+    minutes, left = divmod(left, 60_000)
+    seconds, fraction = divmod(left, 1000)
+    text = f"{_date(days)}T{_MINUTES[minutes]}:{seconds:02d}"
     return f"{text}.{fraction:03d}Z" if fraction else f"{text}Z"
+
+
+@lru_cache(1000)
+def _date(days: int) -> str:
+    return (EPOCH + timedelta(days)).date().isoformat()
 
 
 def finished(event: WrittenEvent) -> Event:

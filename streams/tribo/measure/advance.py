@@ -234,8 +234,7 @@ def _restand(run: Fold) -> None:
     for name, before in run.before.items():
         run.items.changed(name)
         item = run.items[name]
-        journey = run.journeys.get(item.journey)
-        if journey is None or journey.synthetic:
+        if not item.journey or run.journeys[item.journey].synthetic:
             continue
         after = standing(run.standards, item)
         if after != before:

@@ -140,9 +140,9 @@ class Fold:
                 item = self._new_item(event)
             elif item.id not in before:
                 before[item.id] = standing(self.standards, item)
-            journey = journeys.get(item.journey)
-            if journey is None:
+            if not item.journey:
                 continue
+            journey = journeys[item.journey]
             journey.events += 1
             journey.last_event_at = at
             touched.add(journey.id)
@@ -502,8 +502,9 @@ class Fold:
         if not self.journeys[item.journey].synthetic:
             keys, total = self.standards.bucket_keys[clock, item.touchpoint]
             key = keys[bisect_left(self.standards.bounds[clock], customer)]
-            self.count(key, number)
-            self.count(total, number * customer)
+            tally = self.tally
+            tally[key] = tally.get(key, 0) + number
+            tally[total] = tally.get(total, 0) + number * customer
             if clock == "queue":
                 team, limit = known(item.team, self.standards.teams), key.rsplit("|", 1)[1]
                 self.count(f"queue|{team}|{limit}", number)

@@ -210,10 +210,8 @@ class Parts(dict[str, Part]):
 
     def get(self, name: str, default: None = None) -> Part | None:  # type: ignore[override]
         """The item or journey, or None."""
-        try:
-            return self[name]
-        except KeyError:
-            return default
+        part = super().get(name, default)
+        return self[name] if part is None and name in self.packed else part
 
     def values(self) -> ValuesView[Part]:  # type: ignore[override]
         """Every one."""

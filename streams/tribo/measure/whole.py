@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from tribo.measure.journeys import MOST_ITEMS_JOINED, Groups, taken_back
 from tribo_schemas.event import Event, order_key, same, smaller
 
 
 class Input:
-    """The events of an input, each (source, id) once: duplicates are counted, of conflicting ones the smaller holds."""
+    """The events of an input, each (source, id) once: duplicates are counted, of conflicting ones the smaller holds.
+
+    What many events say in the same words is held once: it takes half of the memory, and equal words are found to be so at a glance.
+    """
 
     def __init__(self) -> None:
+        self._words: dict[Any, Any] = {}
         self._held: dict[str, dict[str, Event]] = {}
         self._losers: dict[tuple[str, str], list[Event]] = {}
         self.duplicates = 0
@@ -30,6 +35,12 @@ class Input:
             of_source = self._held[event.source] = {}
         held = of_source.setdefault(event.id, event)
         if held is event:
+            once = self._words.setdefault
+            event.source = once(event.source, event.source)
+            event.item = once(event.item, event.item)
+            event.customer = once(event.customer, event.customer)
+            event.about = once(event.about, event.about)
+            event.channel = once(event.channel, event.channel)
             return
         losers = self._losers.get((event.source, event.id), [])
         if same(held, event) or any(same(loser, event) for loser in losers):

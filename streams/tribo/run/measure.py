@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +34,31 @@ def measure_events(
     """The rows, standing findings and tallies of a complete input (each event once). The clock ends at `until` (UTC ms),
     but not before the last event; what was taken back does not move it."""
     left, _ = happened(events)
+    return _measure_histories(*histories(left), _end(events, left, until), standards)
+
+
+def _end(events: Sequence[Event], left: Sequence[Event], until: int | None) -> int:
     retractions = (event for event in events if event.fact == "retracted")
     last = max((event.time for event in chain(left, retractions)), default=0)
-    now = last if until is None else max(until, last)
+    return last if until is None else max(until, last)
+
+
+def _measure_histories(
+    hubs: frozenset[str], parts: list[list[Event]], now: int, standards: Standards
+) -> tuple[list[JourneyRow], list[Finding], dict[str, int]]:
+    """Fold each history, and let go of its events: `parts` is empty afterwards."""
     frontier = Frontier(now=now, complete=True)
-    hubs, parts = histories(left)
     rows: list[JourneyRow] = []
     findings: list[Finding] = []
     tally: dict[str, int] = {}
-    for part in parts:
-        step = fold(part, frontier, standards, hubs)
+    while parts:
+        step = fold(parts.pop(), frontier, standards, hubs)
         rows += step.journeys
         findings += step.found
         for counted, number in step.tally.items():
             tally[counted] = tally.get(counted, 0) + number
-    rows.sort(key=lambda row: row.journey)
-    findings.sort(key=lambda finding: finding.id)
+    rows.sort(key=attrgetter("journey"))
+    findings.sort(key=attrgetter("id"))
     return rows, findings, tally
 
 
@@ -73,9 +82,12 @@ def measure(
     rejects: list[dict[str, Any]] = []
     _make(out)
     records = read(taken.add, rejects.append)
-    events = taken.events
-    _, retracted = happened(events)
-    rows, findings, tally = measure_events(events, standards, until)
+    events, duplicate, conflicting = taken.events, taken.duplicates, taken.conflicting
+    left, retracted = happened(events)
+    number, applied, now = len(events), len(left), _end(events, left, until)
+    hubs, parts = histories(left)
+    del taken, events, left  # so that the fold can let go of what it folded
+    rows, findings, tally = _measure_histories(hubs, parts, now, standards)
     names = Names(key, personal)
     shown = (names.row(row.row()) for row in rows)
     _write_lines(out / "journeys.jsonl", sorted(shown, key=itemgetter("journey")) if personal else shown)
@@ -87,9 +99,9 @@ def measure(
     summary = {
         "records": records,
         "events": {
-            "applied": len(events) - retracted - sum(event.fact == "retracted" for event in events),
-            "duplicate": taken.duplicates,
-            "conflicting": taken.conflicting,
+            "applied": applied,
+            "duplicate": duplicate,
+            "conflicting": conflicting,
             "retracted": retracted,
         },
         "rejected": len(rejects),
@@ -97,7 +109,7 @@ def measure(
         "findings": dict(sorted(Counter(finding.kind for finding in findings).items())),
         "conflicts": {kind: tally.get(f"conflict|{kind}", 0) for kind in ("customer", "about")},
         "seconds": round(seconds, 3),
-        "events_per_second": round(len(events) / seconds) if seconds else 0,
+        "events_per_second": round(number / seconds) if seconds else 0,
     }
     (out / "summary.json").write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n")
     gc.enable()
