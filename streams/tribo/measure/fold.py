@@ -128,6 +128,7 @@ class Fold:
         timers, items, journeys = self.history.timers, self.items, self.journeys
         facts, before, touched = self.facts, self.before, self.touched
         implies = self.standards.implies
+        read = dict.get  # of what was read already, which most are, without a detour
         for event in events:
             at = event.time
             if timers and timers[0].at < at:
@@ -135,7 +136,7 @@ class Fold:
             self.event = event
             self.at = at
             self.reference = reference = f"{event.source}/{event.id}"
-            item = items.get(event.item)
+            item = read(items, event.item) or items.get(event.item)
             if item is None:
                 item = self._new_item(event)
             elif item.id not in before:
@@ -150,11 +151,11 @@ class Fold:
                 item.topic_heard = True
             if item.channel is None:
                 item.channel = event.channel
-            starts = reference == item.start_event
+            starts = not item.started and reference == item.start_event
             if starts:
                 item.started = True
-            if starts and item.touchpoint == "purchase":  # before what the event itself says: a problem in it isn't won back by it
-                self.starts(self, item)
+                if item.touchpoint == "purchase":  # before what the event itself says: a problem in it isn't won back by it
+                    self.starts(self, item)
             fact = event.fact
             if fact in facts:
                 facts[fact](self, item, event)

@@ -15,6 +15,7 @@ REPEAT_WITHIN = 7 * DAY
 ENDED_AFTER = 14 * DAY
 STALE_AFTER = 90 * DAY
 BANDS = ((0, "0"), (4, "1-4"), (9, "5-9"), (19, "10-19"))
+NOTHING: dict[str, int] = dict.fromkeys(COUNTS, 0)
 
 
 def band(friction: int) -> str:
@@ -45,7 +46,7 @@ def row_of(journey: Journey, now: int) -> tuple[JourneyRow, int | None]:
         repeat_purchase=journey.repeat_purchase, first_contact_resolved=first_contact,
         promises=replace(promises), waits=journey.waits.copy(), waiting=tuple(sorted(journey.waiting)),
         friction=journey.friction, delight=journey.delight, synthetic=journey.synthetic,
-        **{name: journey.counts.get(name, 0) for name in COUNTS},
+        **(NOTHING | journey.counts),
     )  # fmt: skip
     next_change = stale if stale >= now else None
     if settled is not None and now <= settled and (next_change is None or settled < next_change):

@@ -38,8 +38,8 @@ def measure_events(
 
 
 def _end(events: Sequence[Event], left: Sequence[Event], until: int | None) -> int:
-    retractions = (event for event in events if event.fact == "retracted")
-    last = max((event.time for event in chain(left, retractions)), default=0)
+    retractions = [] if len(left) == len(events) else [event for event in events if event.fact == "retracted"]
+    last = max(map(attrgetter("time"), chain(left, retractions)), default=0)
     return last if until is None else max(until, last)
 
 
