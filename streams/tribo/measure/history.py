@@ -1,8 +1,8 @@
 """The folded state of one history: what is still needed of its events to take the next one.
 
 A history is all the events of one customer, or of items that belong together and whose customer nobody knows. Its state
-is plain structs, packed item by item, so that a touch decodes and encodes only what it needs; evidence is kept as `source/id`,
-the events themselves are not.
+is plain structs, each item and each journey packed by itself, so that a touch decodes and encodes only what it needs; evidence is
+kept as `source/id`, the events themselves are not.
 Instants are UTC milliseconds, durations milliseconds.
 """
 
