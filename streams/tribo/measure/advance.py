@@ -221,9 +221,9 @@ def _step(run: Fold, whole: bool) -> Step:
             deadlines[timer.waits_on] = timer.at
     given = history.tally
     for key, number in run.tally.items():
-        number += given.pop(key, 0)
-        if number:
-            given[key] = number
+        given[key] = number = given.get(key, 0) + number
+        if not number:
+            del given[key]
     return Step(
         history, list(run.found.values()), list(run.withdrawn), rows, run.tally, list(run.before), run.decided, deadlines, whole
     )  # fmt: skip
