@@ -1,8 +1,8 @@
 """The page under load: 100,000 journeys with a million findings, and 500 browsers of which some are slow. `make torture` runs it.
 
-usage: python tests/torture_page.py [journeys] [browsers] [folder]
+usage: python tests/torture_page.py [journeys] [browsers] [folder] [view]
 
-With a folder, the ledger is made there, and used again the next time.
+With a folder, the ledger is made there, and used again the next time; with a view, such as /report, only this one is asked for.
 
 The ledger is made of real journeys of the invented company, those with the most findings, written again under other names and at other times;
 their histories' states are left out. A twentieth of the customers have three journeys in one history, the others one. Prints, for each view, how
@@ -207,9 +207,10 @@ def timed(site: str, path: str) -> float:
     return time.perf_counter() - began
 
 
-def views(site: str, now: int, journeys: list[str]) -> list[str]:
+def views(site: str, now: int, journeys: list[str], only: str | None) -> list[str]:
     missed = []
     groups = addresses(now, len(journeys)) | {"/journeys/ITEM": [f"/journeys/{quote(name, safe=':')}" for name in journeys]}
+    groups = groups if only is None else {only: groups[only]}
     print(f"{'view':<22}{'p50':>8}{'p95':>8}{'most':>8}   milliseconds, {ASKED} requests each")
     for name, paths in groups.items():
         for path in paths:
@@ -323,9 +324,11 @@ def main() -> int:
                 raise SystemExit(f"{folder} holds a ledger of another size, or one half made: name another folder")
             some = [row for (row,) in reader.rows("SELECT journey FROM journeys WHERE history IN (?*)", ([1, 77, 999, journeys // 2, journeys],))]
         with server(folder, now) as (site, pid):
-            missed = views(site, now, some)
-            missed += paint(site, some[0])
-            missed += asyncio.run(crowd(site, pid, folder, browsers))
+            only = sys.argv[4] if len(sys.argv) > 4 else None
+            missed = views(site, now, some, only)
+            if only is None:
+                missed += paint(site, some[0])
+                missed += asyncio.run(crowd(site, pid, folder, browsers))
     for line in missed:
         print("MISSED", line)
     return 1 if missed else 0
