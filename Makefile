@@ -33,6 +33,7 @@ bench: .venv/stamp
 torture: .venv/stamp
 	$(BIN)/python tests/servers.py
 	$(BIN)/python tests/torture.py
+	$(BIN)/python tests/torture_crowd.py
 	$(BIN)/python tests/torture_page.py
 
 # the pictures in docs/, as the page looks now

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -91,6 +92,16 @@ class Latency(threading.Thread):
         self._accepted[item] = time.monotonic()
 
 
+def transactions(fleet: Fleet) -> tuple[float, float, float]:
+    """Of all measure workers so far: transactions, the seconds that they took, the events in them."""
+    text = "".join(urllib.request.urlopen(f"{address}metrics", timeout=10).read().decode() for address in fleet.addresses("measure"))
+
+    def added(name: str) -> float:
+        return sum(float(value) for value in re.findall(rf"^{name}{{.*}} (.+)$", text, re.MULTILINE))
+
+    return added("tribo_measure_batch_seconds_count"), added("tribo_measure_batch_seconds_sum"), added("tribo_measure_batch_events_sum")
+
+
 def wait(reached: Callable[[], bool]) -> None:
     while not reached():
         time.sleep(0.2)
@@ -155,14 +166,17 @@ def bench(settings: Distributed, rows: list[dict[str, object]], server: Postgres
             feed = Feed(settings, rest[:many], LATENCY_SECONDS)
             rest = rest[many:]
             probe = Latency(address, database)
+            before = transactions(fleet)
             feed.start()
             probe.start()
             probe.join()
             feed.join()
+            number, took, events = (now - then for now, then in zip(transactions(fleet), before, strict=True))
             told = [quantile(probe.seconds, share) for share in (0.5, 0.9, 0.99)]
             print(
                 f"{'latency':10} at {part:.0%} of that rate ({top * part:,.0f} records a second): "
-                f"{told[0]:.2f} s, {told[1]:.2f} s, {told[2]:.2f} s (p50, p90, p99 of {len(probe.seconds)})"
+                f"{told[0]:.2f} s, {told[1]:.2f} s, {told[2]:.2f} s (p50, p90, p99 of {len(probe.seconds)}); "
+                f"a transaction took {took / number:.2f} s and {events / number:.0f} events"
             )
     finally:
         fleet.stop()
