@@ -22,6 +22,7 @@ from servers import ASYNCAPI, install_asyncapi
 from tribo.cli import app
 from tribo.measure.standards import compile_standards
 from tribo.run.contracts import published
+from tribo.run.distributed.settings import load_distributed
 from tribo.run.measure import measure_events
 from tribo.run.settings import load_settings
 from tribo.wire.mapping import PACKAGED, load_source
@@ -231,9 +232,28 @@ def test_settings_fit_and_wrong_ones_do_not(tmp_path: Path) -> None:
         assert not validator.is_valid(good | change), change
 
 
+def test_distributed_settings_fit_and_wrong_ones_do_not(tmp_path: Path) -> None:
+    validator = checked("distributed")
+    path = tmp_path / "tribo.yaml"
+    good: dict[str, Any] = {
+        "kafka": "one:9092,two:9092", "database": "postgresql://tribo@db/tribo", "topics": [{"topic": "crm", "mapping": "zendesk", "partitions": 2}],
+        "sources": {"pay": {"mapping": "stripe", "signature": "stripe", "secrets": ["A"]}}, "partitions": 6, "token": "0123456789abcdef",
+    }  # fmt: skip
+    path.write_text(json.dumps(good))
+    load_distributed(path, {})
+    assert wrong_in(validator, good) == []
+    for change in ({"kafak": ""}, {"database": "mysql://x"}, {"partitions": 0}, {"topics": [{"mapping": "m"}]}, {"topics": [{"topic": "a b"}]}, {"token": "short"}):
+        path.write_text(json.dumps(good | change))
+        with pytest.raises(BadConfig):
+            load_distributed(path, {})
+        assert not validator.is_valid(good | change), change
+
+
 def test_shipped_files_name_their_schema() -> None:
     """So that an editor completes them."""
-    for path, name in [(path, "source") for path in sorted(PACKAGED.glob("*.yaml"))] + [(PACKAGED.parents[1] / "run" / "demo_standards.yaml", "standards")]:
+    shipped = [(path, "source") for path in sorted(PACKAGED.glob("*.yaml"))]
+    shipped += [(PACKAGED.parents[1] / "run" / "demo_standards.yaml", "standards"), (FOLDER.parents[1] / "deploy" / "kafka" / "tribo.yaml", "distributed")]
+    for path, name in shipped:
         first, _, where = path.read_text().splitlines()[0].partition("$schema=")
         assert first == "# yaml-language-server: ", path
         assert (path.parent / where).resolve() == FOLDER / f"{name}.schema.json", path

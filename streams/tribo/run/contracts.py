@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from tribo.run.asyncapi import asyncapi
+from tribo.run.distributed.settings import Distributed
 from tribo.run.settings import Settings
 from tribo.wire.rejects import Reject
 from tribo_schemas.event import FACTS, TOUCHPOINTS, WrittenEvent
@@ -133,6 +134,7 @@ def published() -> dict[str, str]:
     schemas = {
         "event": event_schema(), "finding": finding_schema(), "journey": journey_schema(), "reject": reject_schema(),
         "standards": standards_schema(), "source": source_schema(), "settings": settings_schema(),
+        "distributed": distributed_schema(),
     }  # fmt: skip
     texts = {f"{name}.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n" for name, schema in schemas.items()}
     text = io.StringIO()
@@ -324,6 +326,11 @@ def source_schema() -> Schema:
 def settings_schema() -> Schema:
     """The settings file."""
     return _of_model("settings", Settings)
+
+
+def distributed_schema() -> Schema:
+    """The settings file of the distributed form."""
+    return _of_model("distributed", Distributed)
 
 
 def _spell_out(schema: Schema, words: tuple[str, ...]) -> None:
