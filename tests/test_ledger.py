@@ -262,6 +262,28 @@ def test_a_silent_source_makes_promises_unknown_and_a_day_later_broken(ledger: L
     assert "promise_unknown" not in late
 
 
+def test_what_joins_while_a_source_is_silent_is_looked_at_again(ledger: Ledger) -> None:
+    """The join is folded at an earlier time, as by a worker that is behind: then the source was not silent yet."""
+    first, second = BEGIN + 60 * MINUTE, BEGIN + 90 * MINUTE
+    heard, silent = {"crm": BEGIN}, {"crm": second + 2 * MINUTE}
+
+    def unknown() -> list[str]:
+        with Reader(ledger.where) as reader:
+            return sorted(finding.item for finding in reader.standing() if finding.kind == "promise_unknown")
+
+    said = [opened(1), promised(1, second), opened(2), promised(2, first)]
+    ledger.apply(said, Frontier(BEGIN + 2 * MINUTE, heard=heard), STANDARDS)
+    while ledger.tick(Frontier(second + 3 * MINUTE, heard=heard, silent=silent), STANDARDS):
+        pass
+    assert unknown() == ["case:1", "case:2"]
+    link = opened(2, BEGIN + MINUTE, id="link", source="phones", fact="linked", about=["case:1"])
+    ledger.apply([link], Frontier(second - MINUTE, heard=heard), STANDARDS)
+    assert unknown() == []
+    for _ in range(3):
+        ledger.tick(Frontier(second + 4 * MINUTE, heard=heard, silent=silent), STANDARDS)
+    assert unknown() == ["case:1", "case:2"]
+
+
 def test_a_history_that_crashes_the_fold_is_set_aside_and_taken_up_again(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     healthy = fold, advance
 

@@ -956,6 +956,14 @@ class Ledger:
             if waits_on not in standing:
                 standing[waits_on] = at
                 work.deadlines_in.append((self.partition, waits_on, at, held.id))
+                self._sweep_again_from(waits_on, at, held.id)
+
+    def _sweep_again_from(self, waits_on: int, at: int, history: int) -> None:
+        """A deadline was noted where `tick` has looked already, perhaps by a fold at an earlier time, when its source was not silent."""
+        name = self._numbers.get(waits_on, "")
+        mode, cursor = self._swept.get(name, ("", None))
+        if cursor is not None and (at, history) <= cursor:
+            self._swept[name] = mode, (at, history - 1)
 
     def _own(self, held: Held, work: Work) -> None:
         """Who writes a history last wakes it."""
