@@ -186,6 +186,11 @@ class World:
             data = json.loads(answer.read())["data"]
         return data["result"] if data["resultType"] != "scalar" else [{"value": data["result"]}]
 
+    def is_settled(self) -> bool:
+        """Whether Tribo was up at each scrape of late, and whatever was told is over, and was told to be."""
+        firing = [one["labels"]["alertname"] for _, body in self.receiver.told for one in body["alerts"] if one["status"] == "firing"]
+        return self.number('min_over_time(up{job="tribo"}[10s])') == 1 and all(self.receiver.heard(name, "resolved") for name in firing)
+
     def number(self, query: str) -> float:
         found = self.ask(query)
         return float(found[0]["value"][1]) if found else math.nan
@@ -199,6 +204,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             world.start(name)
         threading.Thread(target=world.beat, daemon=True).start()
         until(lambda: world.number('count_over_time(up{job="tribo"}[1m])') >= 3, "Prometheus does not scrape")
+        until(world.is_settled, "something is wrong from the start")  # a busy machine may miss a scrape while all of it starts
+        world.receiver.told.clear()
         yield world
     finally:
         world.end()
