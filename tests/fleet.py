@@ -9,17 +9,21 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
+from broker import Broker, broker, fetch_jars
+from servers import PostgresServer, postgres_database
 from tribo.ledger.ledger import Ledger, Reader, Unreachable
 from tribo.measure.advance import Frontier
 from tribo.measure.standards import Standards, compile_standards
@@ -102,6 +106,20 @@ def finished(settings: Distributed, standards: Standards, text: str, until: int)
 
 def demo_standards() -> tuple[Standards, str]:
     return compile_standards(load_standards(STANDARDS)), STANDARDS.read_text("utf-8")
+
+
+@contextmanager
+def real_servers(name: str) -> Iterator[tuple[Broker, PostgresServer, str, Path]]:
+    """A broker, a durable PostgreSQL with a database of this name, and a folder, for as long as a long run takes."""
+    wrong = fetch_jars()
+    if wrong is not None:
+        sys.exit(f"no Kafka: {wrong}")
+    server = PostgresServer(durable=True)
+    try:
+        with broker() as own, postgres_database(server.address, name) as database, tempfile.TemporaryDirectory() as folder:
+            yield own, server, database, Path(folder)
+    finally:
+        server.close()
 
 
 class Fleet:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 import random
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from broker import Broker, broker, fetch_jars
-from fleet import Counters, Feed, Fleet, demo_standards, difference, events_kept, expected, finished, history, until
-from servers import PostgresServer, postgres_database
+from broker import Broker
+from fleet import Counters, Feed, Fleet, demo_standards, difference, events_kept, expected, finished, history, real_servers, until
+from servers import PostgresServer
 from tribo.run.distributed.settings import Distributed
 from tribo.run.distributed.topics import make_topics
 
@@ -90,16 +89,9 @@ def torture(
 
 def main() -> None:
     """The long run."""
-    wrong = fetch_jars()
-    if wrong is not None:
-        sys.exit(f"no Kafka: {wrong}")
     events = int(sys.argv[1]) if len(sys.argv) > 1 else 500_000
-    server = PostgresServer(durable=True)
-    try:
-        with broker() as own, postgres_database(server.address, "torture") as database, tempfile.TemporaryDirectory() as folder:
-            told = torture(own, server, database, Path(folder), events=events, kills=100, pauses=20, changes=20, restarts=5, seed=11)
-    finally:
-        server.close()
+    with real_servers("torture") as (kafka, server, database, folder):
+        told = torture(kafka, server, database, folder, events=events, kills=100, pauses=20, changes=20, restarts=5, seed=11)
     print(json.dumps(told, indent=1))
 
 

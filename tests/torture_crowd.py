@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from broker import Broker, broker, fetch_jars
-from fleet import Feed, Fleet, events_kept, until
-from servers import PostgresServer, postgres_database
+from broker import Broker
+from fleet import Feed, Fleet, events_kept, real_servers, until
 from tribo.ledger.ledger import Ledger, Reader
 from tribo.measure.standards import compile_standards
 from tribo.run.clock import ALLOWANCE, Heard
@@ -145,16 +143,9 @@ def crowd(kafka: Broker, database: str, folder: Path, journeys: int) -> dict[str
 
 
 def main() -> None:
-    wrong = fetch_jars()
-    if wrong is not None:
-        sys.exit(f"no Kafka: {wrong}")
     journeys = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    server = PostgresServer(durable=True)
-    try:
-        with broker() as own, postgres_database(server.address, "crowd") as database, tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(crowd(own, database, Path(folder), journeys), indent=1))
-    finally:
-        server.close()
+    with real_servers("crowd") as (kafka, _, database, folder):
+        print(json.dumps(crowd(kafka, database, folder, journeys), indent=1))
 
 
 if __name__ == "__main__":
