@@ -10,7 +10,6 @@ import json
 import os
 import re
 import sys
-import tempfile
 import threading
 import time
 import urllib.request
@@ -20,9 +19,8 @@ from pathlib import Path
 import psycopg
 from kafka import KafkaProducer
 
-from broker import broker, fetch_jars
-from fleet import Feed, Fleet, demo_standards, events_kept, history
-from servers import PostgresServer, postgres_database
+from fleet import Feed, Fleet, demo_standards, events_kept, history, real_servers
+from servers import PostgresServer
 from tribo.ledger.ledger import Reader
 from tribo.run.distributed.settings import Distributed
 from tribo.run.distributed.topics import make_topics
@@ -108,23 +106,16 @@ def wait(reached: Callable[[], bool]) -> None:
 
 
 def main() -> None:
-    wrong = fetch_jars()
-    if wrong is not None:
-        sys.exit(f"no Kafka: {wrong}")
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 400_000
     rows = history(count, 3, time.time_ns() // 1_000_000 - 3_600_000)
     _, text = demo_standards()
-    server = PostgresServer(durable=True)
-    try:
-        with broker() as own, postgres_database(server.address, "bench") as database, tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "standards.yaml"
-            file.write_text(text)
-            topics = [{"topic": "bench.crm", "partitions": 4}]
-            settings = Distributed(kafka=own.address, database=database, prefix="bench", partitions=6, standards=file, topics=topics)
-            make_topics(settings)
-            bench(settings, rows, server, Path(folder))
-    finally:
-        server.close()
+    with real_servers("bench") as (kafka, server, database, folder):
+        file = folder / "standards.yaml"
+        file.write_text(text)
+        topics = [{"topic": "bench.crm", "partitions": 4}]
+        settings = Distributed(kafka=kafka.address, database=database, prefix="bench", partitions=6, standards=file, topics=topics)
+        make_topics(settings)
+        bench(settings, rows, server, folder)
 
 
 def bench(settings: Distributed, rows: list[dict[str, object]], server: PostgresServer, folder: Path) -> None:
