@@ -400,6 +400,24 @@ def test_a_ledger_of_an_earlier_version_is_brought_up_step_by_step(where: Where,
             assert reader.live_counters()["standard|answer|missed"] == (1, 0)
 
 
+def test_journeys_of_one_history_are_known_in_a_ledger_that_did_not_note_them(where: Where) -> None:
+    one, other, alone = (
+        opened(number, BEGIN + number * MINUTE, item=f"order:{number}", touchpoint="purchase", customer=customer)
+        for number, customer in ((1, "ana"), (2, "ana"), (3, "ben"))
+    )
+    with contextlib.closing(Ledger.open(where)) as ledger:
+        for event in (one, alone, other):
+            ledger.apply([event], Frontier(event.time), RULES)
+        written = sorted(ledger.db.rows("SELECT journey, several FROM journeys"))
+        ledger.db.run("DROP INDEX journeys_together")
+        ledger.db.run("ALTER TABLE journeys DROP COLUMN several")
+        ledger.db.run("PRAGMA user_version = 10" if isinstance(where, Path) else "UPDATE tribo_tables SET version = 10")
+    assert written == [("order:1", 0), ("order:2", 1), ("order:3", 0)]
+    with contextlib.closing(Ledger.open(where)) as ledger:
+        assert sorted(ledger.db.rows("SELECT journey, several FROM journeys")) == [("order:1", 1), ("order:2", 1), ("order:3", 0)]
+        assert ledger.db.rows("SELECT DISTINCT history FROM journeys WHERE several = 1") == [(ledger.history_of("order:1"),)]
+
+
 def test_a_ledger_from_before_the_first_release_is_refused(where: Where) -> None:
     with contextlib.closing(Ledger.open(where)) as ledger:
         ledger.db.run("PRAGMA user_version = 9" if isinstance(where, Path) else "UPDATE tribo_tables SET version = 9")

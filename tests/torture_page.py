@@ -107,10 +107,11 @@ def grow(folder: Path, journeys: int, now: int) -> None:
             row, journey=journey, customer=customer, items=tuple(item + name for item in row.items), opened_at=row.opened_at + by,
             last_event_at=row.last_event_at + by, status="open" if number % 4 == 0 else "ended",
         )  # fmt: skip
+        several = int((number - 1) % 22 < 3)
         db.execute(insert["histories"].replace("INSERT", "INSERT OR IGNORE"), (history, 1, 0, None, 1, 0, 0, 0, None, None, *[0] * (columns["histories"] - 10)))
         db.execute(insert["journeys"], (
             history, journey, 0, 1, 1, row.status, row.friction, row.delight, row.opened_at, row.last_event_at, touchpoint_bits(row.touchpoints), 0,
-            pack_struct(row), promise_bits(row), 1, *[0] * (columns["journeys"] - 15),
+            pack_struct(row), promise_bits(row), 1, several,
         ))  # fmt: skip
         db.executemany("INSERT OR IGNORE INTO links VALUES (?, ?)", [(f"i:{item}", history) for item in row.items] + [(f"c:{customer}", history)])
         rows = []

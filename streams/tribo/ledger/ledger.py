@@ -906,11 +906,12 @@ class Ledger:
         held.dirty = False
         held.crashes = 0
         work.histories[history] = held
+        several = int(len(step.history.journeys) > 1)
         for row in step.journeys:
             work.journeys.append((
                 history, row.journey, self.partition, changed, held.version + 1, row.status, row.friction, row.delight, row.opened_at,
                 row.last_event_at, touchpoint_bits(row.touchpoints), int(row.synthetic), pack_struct(row), promise_bits(row),
-                int(row.customer is not None),
+                int(row.customer is not None), several,
             ))  # fmt: skip
         self._pledge(held, step, work)
         for finding in step.found:

@@ -386,7 +386,7 @@ def going_on(reader: Reader, since: int, until: int, days: int, limits: Sequence
     columns = ", ".join(f"count(*) FILTER (WHERE {band} AND {purchase} AND opened_at >= {bought_since})" for band in bands)
     sql = f"SELECT count(*) FILTER (WHERE last_event_at >= ?), {columns} FROM journeys WHERE opened_at < ? AND synthetic = 0"
     ((number, *bought),) = reader.rows(sql, (since, until))
-    several = "SELECT history FROM journeys GROUP BY history HAVING count(*) > 1"  # most have one: only the others are looked through
+    several = "SELECT DISTINCT history FROM journeys WHERE several = 1"  # most have one journey: only the others are looked through
     columns = ", ".join(f"count(*) FILTER (WHERE {band})" for band in bands)
     sql = (
         f"SELECT {columns} FROM ({several}) AS h CROSS JOIN journeys j WHERE j.history = h.history AND synthetic = 0 AND {purchase} "
@@ -454,13 +454,12 @@ def _added(some: Iterable[dict[str, int]]) -> dict[str, int]:
 
 
 def journeys_with_both(reader: Reader, first: Wanted, second: Wanted) -> tuple[int, int]:
-    """How many journeys have a finding of the first sort, and how many of these one of the second as well."""
+    """How many journeys have a finding of the first sort, and how many of these one of the second as well, of which no journey has two."""
     one, values = _of_findings(first)
     other, more = _of_findings(second)
     sql = (
         f"WITH chosen AS (SELECT DISTINCT f.history, f.journey FROM findings f WHERE {one}) "
-        "SELECT (SELECT count(*) FROM chosen), count(*) FROM ("
-        f"SELECT DISTINCT f.history, f.journey FROM findings f WHERE {other} AND (f.history, f.journey) IN (SELECT * FROM chosen)) AS both_"
+        f"SELECT (SELECT count(*) FROM chosen), count(*) FROM findings f WHERE {other} AND (f.history, f.journey) IN (SELECT * FROM chosen)"
     )
     ((number, both),) = reader.rows(sql, (*values, *more))
     return int(number), int(both)

@@ -7,7 +7,7 @@ that a later version may append fields.
 
 Who may ask what: `journeys` and `findings` repeat, beside their bodies, the fields that people filter by, so that no body is
 opened for a row that isn't shown. Journeys: status, friction, delight, opened_at, last_event_at, synthetic, and `touchpoints` as bits
-(TOUCHPOINT_BITS), `promises` likewise (PROMISE_BITS), and whether the customer is `known`. Findings: kind, at, touchpoint, team,
+(TOUCHPOINT_BITS), `promises` likewise (PROMISE_BITS), whether the customer is `known`, and `several`. Findings: kind, at, touchpoint, team,
 from_team, level, standard, promise, topic, channel, item, journey, points. A journey's teams and
 topics are those of its findings. These columns cost 0.5 µs of CPU an event on SQLite; an index costs about as much again.
 
@@ -28,7 +28,7 @@ from tribo_schemas.journey import PROMISE_STATES
 
 APPLICATION = 0x5472696F
 """What SQLite's header says whose file this is; on PostgreSQL, what workers that make the tables lock."""
-VERSION = 10
+VERSION = 11
 
 FOUND, WITHDRAWN = 0, 1
 STATUSES = ("found", "withdrawn")
@@ -121,9 +121,11 @@ CREATE TABLE journeys (
   body BLOB NOT NULL,
   promises NUMBER NOT NULL DEFAULT 0,
   known NUMBER NOT NULL DEFAULT 0,        -- 1: it has a customer
+  several NUMBER NOT NULL DEFAULT 0,      -- 1: its history had others when it was written; of several the latest has it
   PRIMARY KEY (history, journey)
 ) CLUSTERED;
 CREATE INDEX journeys_worst ON journeys (friction) WHERE status = 'open' AND friction > 4;
+CREATE INDEX journeys_together ON journeys (history) WHERE several = 1;
 
 CREATE TABLE gone (                       -- journeys and findings that are no more, until that is published
   partition NUMBER NOT NULL,
@@ -288,7 +290,13 @@ ALTER TABLE partitions SET (fillfactor = 50);
 HISTORIES_AT_ONCE = 1000
 """The increment of `history_numbers`: how many numbers a worker takes at a time."""
 
-MIGRATIONS: dict[int, str] = {}
+MIGRATIONS: dict[int, str] = {
+    10: """
+ALTER TABLE journeys ADD COLUMN several NUMBER NOT NULL DEFAULT 0;
+UPDATE journeys SET several = 1 WHERE history IN (SELECT history FROM journeys GROUP BY history HAVING count(*) > 1);
+CREATE INDEX journeys_together ON journeys (history) WHERE several = 1;
+""",
+}
 """By version, the statements that lead to the next, for both databases."""
 OLDEST = 10
 """Earlier ones were never released, and their states lie otherwise: they are refused."""
