@@ -105,7 +105,7 @@ def test_invented_histories(seed: int, standards: Standards) -> None:
         wanted = answer(part, now, standards)
         happy, _ = happened(part)
         in_order = sorted(happy, key=lambda event: event.time) if seed % 2 else part
-        for size, shuffled in ((1, False), (7, True), (1, True), (1000, True)):
+        for size, shuffled in ((1, False), (3, False), (20, False), (7, True), (1, True), (1000, True)):
             got = incremental(part if shuffled else in_order, now, standards, size, seed, shuffled)
             if shuffled or len(in_order) == len(part):
                 assert got[:3] == wanted
@@ -120,7 +120,7 @@ def test_nasty_histories(seed: int) -> None:
     now = max([event.time for event in left] + ([] if until is None else [instant(until)]), default=0)
     for part in histories(left)[1]:
         wanted = answer(part, now, rules)
-        for size, shuffled in ((1, False), (1, True), (5, True)):
+        for size, shuffled in ((1, False), (4, False), (25, False), (1, True), (5, True)):
             given = part if shuffled else sorted(part, key=lambda event: event.time)
             assert incremental(given, now, rules, size, seed, shuffled)[:3] == wanted
 
@@ -141,6 +141,23 @@ def test_the_fast_path_is_taken(standards: Standards) -> None:
     *got, folds = incremental(part, part[-1].time, standards, 1, 0, False)
     assert tuple(got) == answer(part, part[-1].time, standards)
     assert folds == 0
+
+
+def test_a_second_purchase_comes_with_its_invoice_and_case_in_one_batch(standards: Standards) -> None:
+    told = (("order:1", None), ("order:1", None), ("order:2", None), ("bill:2", "order:2"), ("case:2", "bill:2"), ("order:2", None), ("case:2", "bill:2"))
+    kinds = {"order": "purchase", "bill": "billing", "case": "service"}
+    events = [
+        Event(
+            f"e{number}", "shop", 60_000 * number, kinds[item.partition(":")[0]], "resolved" if (item, about) in told[:number] else "opened", item, "ada",
+            about=None if about is None else (about,),
+        )
+        for number, (item, about) in enumerate(told)
+    ]  # fmt: skip
+    for size in (2, 5, 7):
+        *got, folds = incremental(events, 3_600_000, standards, size, 0, False)
+        assert tuple(got) == answer(events, 3_600_000, standards)
+        assert folds == 0
+        assert [row["items"] for row in got[0]] == [("order:1",), ("bill:2", "case:2", "order:2")]
 
 
 def test_a_promise_called_broken_in_silence_is_judged_anew_when_its_source_is_heard_again(standards: Standards) -> None:

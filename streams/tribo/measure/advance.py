@@ -163,20 +163,27 @@ def _known(item: Item, event: Event, history: History) -> bool:
 
 
 def _placeable(history: History, new: dict[str, Event], event: Event) -> bool:
-    """Whether a new item finds its journey from the state alone."""
-    if event.item in history.unseen or (new and (event.about or event.customer is None or event.touchpoint != "purchase")):
+    """Whether a new item finds its journey from the state, and from the `new` items before it."""
+    if event.item in history.unseen:
         return False
-    if not history.items:
+    if not history.items and not new:
         return not event.about
-    if event.customer is None or len({journey.customer for journey in history.journeys.values()} | {event.customer}) > 1:
+    customers = {journey.customer for journey in history.journeys.values()}
+    customers.update(first.customer for first in new.values())
+    if event.customer is None or customers != {event.customer}:
         return False
     if event.about:
-        journeys = {history.items[other].journey for other in event.about if other in history.items}
-        if len(event.about) != 1 or len(journeys) != 1 or "" in journeys:
+        other = event.about[0]
+        if len(event.about) != 1 or (other in new and event.synthetic):
             return False
-        return bool(event.synthetic) <= history.journeys[journeys.pop()].synthetic
+        if other not in new:
+            item = history.items.get(other)
+            return item is not None and item.journey != "" and bool(event.synthetic) <= history.journeys[item.journey].synthetic
+        return True
     if event.touchpoint == "purchase":
         return True
+    if new:
+        return False
     heard = sorted(journey.last_event_at for journey in history.journeys.values())
     if heard and (heard[-1] >= event.time or heard[-2:-1] == heard[-1:]):  # of equal ones their events say which is later
         return False
