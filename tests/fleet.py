@@ -41,11 +41,10 @@ DAY = 86_400_000
 WAIT_SECONDS = 240
 
 
-def history(count: int, seed: int, ends_at: int) -> list[Row]:
-    """That many events of the invented company in the order in which they arrive: out of order, some twice, and a tenth of the service
-    items without a customer until a link, which comes late, says whose they are."""
+def history(count: int, seed: int, ends_at: int, a_day: int = 400) -> list[Row]:
+    """That many events of the invented company, with so many orders a day, in the order in which they arrive: out of order, some twice,
+    and a tenth of the service items without a customer until a link, which comes late, says whose they are."""
     rng = random.Random(seed)
-    a_day = 400
     start = ends_at - (count // (a_day * 9) + 8) * DAY
     rows: list[Row] = []
     links: dict[str, Row] = {}

@@ -412,14 +412,17 @@ class MeasureWorker:
             self.fail(error)
 
     async def _tick(self, share: Share) -> None:
-        async with share.lock:
-            try:
-                for _ in range(TICKS_AT_ONCE):
-                    if share.gone or not await self._in_thread(share.tick):
-                        break
-                self.database_away = False
-            except (Outpaced, Unreachable, NoRoom) as error:
-                await self._again(share, error)
+        """Let deadlines fire, a few transactions at most; between them events that have come have their turn."""
+        for _ in range(TICKS_AT_ONCE):
+            async with share.lock:
+                try:
+                    woken = 0 if share.gone else await self._in_thread(share.tick)
+                    self.database_away = False
+                except (Outpaced, Unreachable, NoRoom) as error:
+                    await self._again(share, error)
+                    return
+            if not woken:
+                return
 
     async def _expire(self) -> None:
         """Now and then, whoever holds the first partition lets go of what is older than its retention."""
