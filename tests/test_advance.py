@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -19,6 +20,7 @@ import compare  # noqa: E402
 from invented import events_of_seed  # noqa: E402
 from scripts import events_of  # noqa: E402
 from tribo.measure.advance import Frontier, History, advance, decode_history, encode_history, fold  # noqa: E402
+from tribo.measure.journeys import in_order  # noqa: E402
 from tribo.measure.standards import Standards, compile_standards  # noqa: E402
 from tribo.measure.whole import Input, happened, histories  # noqa: E402
 from tribo_schemas.config import parse_yaml  # noqa: E402
@@ -123,6 +125,80 @@ def test_nasty_histories(seed: int) -> None:
         for size, shuffled in ((1, False), (4, False), (25, False), (1, True), (5, True)):
             given = part if shuffled else sorted(part, key=lambda event: event.time)
             assert incremental(given, now, rules, size, seed, shuffled)[:3] == wanted
+
+
+def test_sources_are_heard_each_at_its_own_pace(standards: Standards) -> None:
+    late = sum(heard_unevenly(seed, standards) for seed in range(150))
+    assert late > 0  # the fast path let a timer fire after a later one had
+
+
+def test_a_timer_fires_after_a_later_one_of_a_source_that_was_heard_sooner(standards: Standards) -> None:
+    hour, noon = 3_600_000, instant("2026-03-02T12:00:00Z")
+    order = {"source": "shop", "touchpoint": "purchase", "item": "order:1", "customer": "ada"}
+    case = {"source": "desk", "touchpoint": "service", "item": "case:1", "customer": "ada", "about": ["order:1"]}
+    events = [
+        event_of({"id": "e1", "time": "2026-03-02T12:00:00Z", "fact": "opened", **order}),
+        event_of({"id": "e2", "time": "2026-03-02T11:00:00Z", "fact": "opened", **case}),
+    ]
+    sooner = Frontier(noon + 30 * hour, heard={"shop": noon + 30 * hour, "desk": noon})
+    later = Frontier(noon + 30 * hour, heard={"shop": noon + 30 * hour, "desk": noon + 30 * hour})
+    first = fold(events, sooner, standards)
+    assert [(one.kind, one.item) for one in first.found if one.kind == "no_expectation"] == [("no_expectation", "order:1")]
+    step = advance(first.history, [], later, standards)
+    assert step is not None
+    assert ("no_expectation", "case:1") in {(one.kind, one.item) for one in step.found}
+    assert step.history.tally == fold(events, later, standards).history.tally
+    for made, due in ((order, 4), (case, 3)):  # a problem after which another is found to have been before it: in their order
+        events.append(event_of({
+            "id": f"p{due}", "time": "2026-03-02T12:00:00Z", "fact": "promised", "promise": "word", "due": f"2026-03-02T1{due + 2}:00:00Z", **made
+        }))  # fmt: skip
+    first = fold(events, sooner, standards)
+    assert [one.item for one in first.found if one.kind == "promise_broken"] == ["order:1"]
+    assert advance(first.history, [], later, standards) is None
+
+
+def _state(history: History) -> list:
+    items = [replace(item, missed=tuple(sorted(item.missed))) for item in history.items.values()]
+    return sorted([*items, *history.journeys.values()], key=lambda part: (type(part).__name__, part.id))
+
+
+def heard_unevenly(seed: int, standards: Standards) -> int:
+    """Each step gives what a whole fold gives; returns in how many steps a timer fired after a later one had."""
+    draw = random.Random(seed)
+    taken = Input()
+    for row in events_of_seed(seed)[0]:
+        taken.add(event_of(row))
+    late = 0
+    for part in histories(taken.events)[1]:
+        given = in_order(part)
+        heard: dict[str, int] = {event.source: 0 for event in given}
+        pace = {source: draw.random() for source in heard}
+        history: History | None = None
+        findings: dict = {}
+        journeys: dict = {}
+        for begin in range(0, len(given) + 60, 2):
+            batch, seen = given[begin : begin + 2], given[: begin + 2]
+            now = seen[-1].time + max(begin + 2 - len(given), 0) * 4 * 3_600_000
+            heard = {source: draw.randint(at, max(now - 1, at)) if draw.random() < pace[source] else at for source, at in heard.items()}
+            frontier = Frontier(now, heard=heard)
+            wanted = fold(seen, frontier, standards)
+            fired, waiting = (None, []) if history is None else (history.last_timer, list(history.timers))
+            step = advance(None if history is None else decode_history(encode_history(history)), batch, frontier, standards)
+            if step is None:
+                step, findings, journeys = wanted, {}, {}
+            elif fired is not None:
+                late += any(timer < fired and timer not in step.history.timers for timer in waiting)
+            history = step.history
+            for name in step.withdrawn:
+                del findings[name]
+            findings.update({finding.id: finding for finding in step.found})
+            journeys.update({row.journey: row for row in step.journeys})
+            assert _table(list(findings.values())) == _table(wanted.found), seed
+            assert _table(list(journeys.values())) == _table(wanted.journeys), seed
+            assert history.tally == wanted.history.tally, seed
+            assert history.last_timer == wanted.history.last_timer, seed
+            assert _state(history) == _state(wanted.history), seed
+    return late
 
 
 def test_of_journeys_last_heard_of_together_the_events_say_which_a_case_joins(standards: Standards) -> None:

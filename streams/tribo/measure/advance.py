@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from tribo.measure import effort, handoffs, promises, voice
 from tribo.measure.fold import CONFIRMATION, DUE, EXPECTATION, RISK, TARGET, Fold, Frontier, OnFact, OnTimer
-from tribo.measure.history import History, Item, decode_history, encode_history
+from tribo.measure.history import History, Item, Timer, decode_history, encode_history
 from tribo.measure.journeys import LINKS, effective, in_order, topology
 from tribo.measure.score import band, row_of
 from tribo.measure.standards import Standards
@@ -119,7 +119,8 @@ def _follows(history: History, events: Sequence[Event], frontier: Frontier) -> b
     if timers and timers[0].at < frontier.now:
         for timer in timers:
             if timer.at < frontier.now and (
-                (last is not None and timer.at < last[0]) or (last_timer is not None and timer < last_timer)
+                (last is not None and timer.at < last[0])
+                or (last_timer is not None and timer < last_timer and not _fires_late(history, timer))
             ):  # fmt: skip
                 if frontier.decided(timer.at, timer.waits_on):
                     return False
@@ -128,7 +129,10 @@ def _follows(history: History, events: Sequence[Event], frontier: Frontier) -> b
     ):
         return False  # its mark no longer holds
     new: dict[str, Event] = {}
+    before, tied = None if last is None else last[0], False
     for event in events:
+        tied = tied or event.time == before
+        before = event.time
         if event.fact in ASK_ALL or (last is not None and event.time <= last[0] and order_key(event) <= last):
             return False
         if last_timer is not None and event.time <= last_timer.at:
@@ -141,15 +145,26 @@ def _follows(history: History, events: Sequence[Event], frontier: Frontier) -> b
                 return False
         elif event.item in new:
             first = new[event.item]
-            if (event.customer, event.about) != (first.customer, first.about) and (event.customer or event.about):
+            if event.customer is not None and event.customer != first.customer:
+                return False
+            if event.about is not None and any(other not in (first.about or ()) for other in event.about):
                 return False
             if event.fact == "opened" or (event.synthetic and not first.synthetic) or (event.topic and not first.topic):
                 return False
         else:
-            if not _placeable(history, new, event):
+            if not _placeable(history, new, event, tied):
                 return False
             new[event.item] = event
     return True
+
+
+def _fires_late(history: History, timer: Timer) -> bool:
+    """Whether a timer gives the same after later ones have fired, as its source was heard later than theirs: no timer bears on what another
+    decides, but that of a journey's problems, broken promises among them, the first and the last are kept."""
+    if timer.rank != DUE:
+        return True
+    journey = history.journeys[history.items[timer.item].journey]
+    return journey.problem_item is None or journey.last_problem_at <= timer.at
 
 
 def _known(item: Item, event: Event, history: History) -> bool:
@@ -162,8 +177,9 @@ def _known(item: Item, event: Event, history: History) -> bool:
     return not (event.synthetic and not history.journeys[item.journey].synthetic)
 
 
-def _placeable(history: History, new: dict[str, Event], event: Event) -> bool:
-    """Whether a new item finds its journey from the state, and from the `new` items before it."""
+def _placeable(history: History, new: dict[str, Event], event: Event, tied: bool) -> bool:
+    """Whether a new item finds its journey from the state, and from the `new` items before it. `tied`: of the events since, or of this
+    and the one before, some are of one instant."""
     if event.item in history.unseen:
         return False
     if not history.items and not new:
@@ -182,7 +198,7 @@ def _placeable(history: History, new: dict[str, Event], event: Event) -> bool:
         return True
     if event.touchpoint == "purchase":
         return True
-    if new:
+    if new or tied:
         return False
     heard = sorted(journey.last_event_at for journey in history.journeys.values())
     if heard and (heard[-1] >= event.time or heard[-2:-1] == heard[-1:]):  # of equal ones their events say which is later

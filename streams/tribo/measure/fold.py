@@ -182,7 +182,8 @@ class Fold:
                 self.undecided.append(timer)
                 continue
             self.at = timer.at
-            self.history.last_timer = timer
+            if self.history.last_timer is None or timer > self.history.last_timer:
+                self.history.last_timer = timer
             item = self.items[timer.item]
             self.touch(item)
             self.timers[timer.rank](self, item, timer)
