@@ -112,6 +112,14 @@ def transactions(fleet: Fleet) -> tuple[float, float, float]:
     return added("tribo_measure_batch_seconds_count"), added("tribo_measure_batch_seconds_sum"), added("tribo_measure_batch_events_sum")
 
 
+def used_by(fleet: Fleet) -> dict[str, float]:
+    """CPU seconds of the workers so far, by kind."""
+    used = {"wire": 0.0, "measure": 0.0}
+    for kind, process in fleet._workers:
+        used[kind] += cpu_of(process.pid)
+    return used
+
+
 def wait(reached: Callable[[], bool]) -> None:
     while not reached():
         time.sleep(0.2)
@@ -166,15 +174,17 @@ def bench(settings: Distributed, first: list[Row], rest: list[Row], server: Post
         began = time.monotonic()
         fleet.start("wire")
         fleet.start("measure", 2)
+        wait(lambda: events_kept(database) > 0)
+        at_first, starting = events_kept(database), used_by(fleet)
         wanted = distinct(first)
         wait(lambda: events_kept(database) >= wanted)
         seconds = time.monotonic() - began
-        used = {"wire": 0.0, "measure": 0.0}
-        for kind, process in fleet._workers:
-            used[kind] += cpu_of(process.pid)
+        used = used_by(fleet)
         database_seconds = postgres_cpu(server) - postgres_before
         for kind, cpu in used.items():
-            print(f"{kind:10} {share:>9,} records {share / cpu:>10,.0f} a CPU second")
+            print(f"{kind:10} {share:>9,} records {share / cpu:>10,.0f} a CPU second, its start among them")
+        rest_of_it = (wanted - at_first) / (used["measure"] - starting["measure"])
+        print(f"{'measure':10} {wanted - at_first:>9,} events  {rest_of_it:>10,.0f} a CPU second after the first {at_first:,}")
         print(f"{'postgres':10} {share:>9,} records {share / database_seconds:>10,.0f} a CPU second of the database")
         print(f"{'all':10} {share:>9,} records {share / seconds:>10,.0f} a second by the clock, from start to the last one folded")
         for kind, process in fleet._workers:
