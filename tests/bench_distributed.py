@@ -25,7 +25,7 @@ from pathlib import Path
 import psycopg
 from kafka import KafkaProducer
 
-from fleet import Feed, Fleet, Row, demo_standards, events_kept, history, real_servers
+from fleet import Feed, Fleet, Row, demo_standards, events_kept, history, memory_of, real_servers
 from servers import PostgresServer
 from tribo.ledger.ledger import Reader
 from tribo.run.distributed.settings import Distributed
@@ -43,12 +43,6 @@ def cpu_of(pid: int) -> float:
     """CPU seconds of a process and of those of its children that have ended."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / TICKS
-
-
-def memory_of(pid: int) -> int:
-    """Resident memory, MB."""
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) // 1024
 
 
 def postgres_cpu(server: PostgresServer) -> float:

@@ -295,6 +295,12 @@ class Counters(threading.Thread):
         self.join()
 
 
+def memory_of(pid: int, field: str = "VmRSS") -> int:
+    """A process's resident memory, MB; with VmHWM the most that it had."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) // 1024
+
+
 def events_kept(database: str) -> int:
     """How many events the ledger holds; -1 while it can't be asked."""
     try:

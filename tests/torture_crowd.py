@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from broker import Broker
-from fleet import Feed, Fleet, events_kept, real_servers, until
+from fleet import Feed, Fleet, events_kept, memory_of, real_servers, until
 from tribo.ledger.ledger import Ledger, Reader
 from tribo.measure.standards import compile_standards
 from tribo.run.clock import ALLOWANCE, Heard
@@ -70,12 +70,6 @@ def load(database: str, journeys: int) -> None:
         ledger.close()
 
 
-def peak_of(pid: int) -> int:
-    """The most memory that a process has had resident, MB."""
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) // 1024
-
-
 def more(journeys: int, count: int, start: int) -> list[dict[str, Any]]:
     """Events on any of the journeys, of now."""
     return [
@@ -120,7 +114,7 @@ def crowd(kafka: Broker, database: str, folder: Path, journeys: int) -> dict[str
         feed.start()
         until(lambda: events_kept(database) >= reached, lambda: f"{events_kept(database)} of {reached} events\n{fleet.tail()}")
         worker = next(process for kind, process in fleet._workers if kind == "measure")
-        peak = peak_of(worker.pid)
+        peak = memory_of(worker.pid, "VmHWM")
         worker.kill()
         killed = time.monotonic()
         feed = Feed(settings, more(journeys, EVENTS, EVENTS), SECONDS)
@@ -131,7 +125,7 @@ def crowd(kafka: Broker, database: str, folder: Path, journeys: int) -> dict[str
         until(lambda: events_kept(database) >= reached, lambda: f"{events_kept(database)} of {reached} events\n{fleet.tail()}")
         until(lambda: broken(database) >= DUE_SOON, lambda: f"{broken(database)} of {DUE_SOON} deadlines fired\n{fleet.tail()}", 60)
         worker = next(process for kind, process in fleet._workers if kind == "measure")
-        peaks = [peak, peak_of(worker.pid)]
+        peaks = [peak, memory_of(worker.pid, "VmHWM")]
     finally:
         fleet.stop()
     assert broken(database) == DUE_SOON, f"{broken(database)} promises broken, of {DUE_SOON} that were due"

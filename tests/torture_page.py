@@ -68,10 +68,11 @@ def templates(folder: Path) -> list[tuple[JourneyRow, list[Finding], list[Event]
         return result
 
 
-def first_of(number: int) -> int:
-    """The first journey of the same customer, whose number is that of the history: of 20 customers one has three, the others one."""
+def customer_of(number: int) -> tuple[int, bool]:
+    """The first journey of the same customer, whose number is that of the history, and whether there are several: of 20 customers one
+    has three, the others one."""
     place = (number - 1) % 22
-    return number - place if place < 3 else number
+    return (number - place, True) if place < 3 else (number, False)
 
 
 def grow(folder: Path, journeys: int, now: int) -> None:
@@ -101,17 +102,16 @@ def grow(folder: Path, journeys: int, now: int) -> None:
         row, findings, events = models[number % len(models)]
         by = draw.randrange(OVER_DAYS * DAY)
         name = f"-{number}"
-        history = first_of(number)
+        history, several = customer_of(number)
         journey, customer = row.journey + name, f"customer-{history}"
         row = msgspec.structs.replace(
             row, journey=journey, customer=customer, items=tuple(item + name for item in row.items), opened_at=row.opened_at + by,
             last_event_at=row.last_event_at + by, status="open" if number % 4 == 0 else "ended",
         )  # fmt: skip
-        several = int((number - 1) % 22 < 3)
         db.execute(insert["histories"].replace("INSERT", "INSERT OR IGNORE"), (history, 1, 0, None, 1, 0, 0, 0, None, None, *[0] * (columns["histories"] - 10)))
         db.execute(insert["journeys"], (
             history, journey, 0, 1, 1, row.status, row.friction, row.delight, row.opened_at, row.last_event_at, touchpoint_bits(row.touchpoints), 0,
-            pack_struct(row), promise_bits(row), 1, several,
+            pack_struct(row), promise_bits(row), 1, int(several),
         ))  # fmt: skip
         db.executemany("INSERT OR IGNORE INTO links VALUES (?, ?)", [(f"i:{item}", history) for item in row.items] + [(f"c:{customer}", history)])
         rows = []

@@ -145,11 +145,7 @@ def _follows(history: History, events: Sequence[Event], frontier: Frontier) -> b
                 return False
         elif event.item in new:
             first = new[event.item]
-            if event.customer is not None and event.customer != first.customer:
-                return False
-            if event.about is not None and any(other not in (first.about or ()) for other in event.about):
-                return False
-            if event.fact == "opened" or (event.synthetic and not first.synthetic) or (event.topic and not first.topic):
+            if _tells_more(event, first.customer, first.about or (), False, first.topic, bool(first.synthetic)):
                 return False
         else:
             if not _placeable(history, new, event, tied):
@@ -168,13 +164,22 @@ def _fires_late(history: History, timer: Timer) -> bool:
 
 
 def _known(item: Item, event: Event, history: History) -> bool:
-    if not item.journey or not item.started or (event.customer is not None and event.customer != item.customer):
+    if not item.journey or not item.started:
         return False
-    if event.about is not None and any(other not in item.about for other in event.about):
-        return False
-    if (event.fact == "opened" and not item.opened) or (event.topic is not None and item.topic is None):
-        return False
-    return not (event.synthetic and not history.journeys[item.journey].synthetic)
+    return not _tells_more(event, item.customer, item.about, item.opened, item.topic, history.journeys[item.journey].synthetic)
+
+
+def _tells_more(
+    event: Event, customer: str | None, about: tuple[str, ...], opened: bool, topic: str | None, synthetic: bool
+) -> bool:  # fmt: skip
+    """Whether an event says something of its item that is not known of it yet."""
+    return (
+        (event.customer is not None and event.customer != customer)
+        or (event.about is not None and any(other not in about for other in event.about))
+        or (event.fact == "opened" and not opened)
+        or (event.topic is not None and topic is None)
+        or (bool(event.synthetic) and not synthetic)
+    )
 
 
 def _placeable(history: History, new: dict[str, Event], event: Event, tied: bool) -> bool:
@@ -190,18 +195,18 @@ def _placeable(history: History, new: dict[str, Event], event: Event, tied: bool
         return False
     if event.about:
         other = event.about[0]
-        if len(event.about) != 1 or (other in new and event.synthetic):
+        if len(event.about) != 1:
             return False
-        if other not in new:
-            item = history.items.get(other)
-            return item is not None and item.journey != "" and bool(event.synthetic) <= history.journeys[item.journey].synthetic
-        return True
+        if other in new:
+            return not event.synthetic
+        item = history.items.get(other)
+        return item is not None and item.journey != "" and bool(event.synthetic) <= history.journeys[item.journey].synthetic
     if event.touchpoint == "purchase":
         return True
     if new or tied:
         return False
     heard = sorted(journey.last_event_at for journey in history.journeys.values())
-    if heard and (heard[-1] >= event.time or heard[-2:-1] == heard[-1:]):  # of equal ones their events say which is later
+    if heard and heard[-2:-1] == heard[-1:]:  # of equal ones their events say which is later
         return False
     return not event.synthetic
 
