@@ -19,6 +19,7 @@ import compare  # noqa: E402
 
 from invented import events_of_seed  # noqa: E402
 from scripts import events_of  # noqa: E402
+from tribo.ledger.rows import pledge_row  # noqa: E402
 from tribo.measure.advance import Frontier, History, advance, decode_history, encode_history, fold  # noqa: E402
 from tribo.measure.journeys import in_order  # noqa: E402
 from tribo.measure.standards import Standards, compile_standards  # noqa: E402
@@ -27,6 +28,7 @@ from tribo_schemas.config import parse_yaml  # noqa: E402
 from tribo_schemas.event import Event, event_of, instant  # noqa: E402
 from tribo_schemas.standard import standards_of  # noqa: E402
 
+HOUR = 3_600_000
 STANDARDS = """
 calendar: office
 calendars:
@@ -133,15 +135,15 @@ def test_sources_are_heard_each_at_its_own_pace(standards: Standards) -> None:
 
 
 def test_a_timer_fires_after_a_later_one_of_a_source_that_was_heard_sooner(standards: Standards) -> None:
-    hour, noon = 3_600_000, instant("2026-03-02T12:00:00Z")
+    noon = instant("2026-03-02T12:00:00Z")
     order = {"source": "shop", "touchpoint": "purchase", "item": "order:1", "customer": "ada"}
     case = {"source": "desk", "touchpoint": "service", "item": "case:1", "customer": "ada", "about": ["order:1"]}
     events = [
         event_of({"id": "e1", "time": "2026-03-02T12:00:00Z", "fact": "opened", **order}),
         event_of({"id": "e2", "time": "2026-03-02T11:00:00Z", "fact": "opened", **case}),
     ]
-    sooner = Frontier(noon + 30 * hour, heard={"shop": noon + 30 * hour, "desk": noon})
-    later = Frontier(noon + 30 * hour, heard={"shop": noon + 30 * hour, "desk": noon + 30 * hour})
+    sooner = Frontier(noon + 30 * HOUR, heard={"shop": noon + 30 * HOUR, "desk": noon})
+    later = Frontier(noon + 30 * HOUR, heard={"shop": noon + 30 * HOUR, "desk": noon + 30 * HOUR})
     first = fold(events, sooner, standards)
     assert [(one.kind, one.item) for one in first.found if one.kind == "no_expectation"] == [("no_expectation", "order:1")]
     step = advance(first.history, [], later, standards)
@@ -162,6 +164,14 @@ def _state(history: History) -> list:
     return sorted([*items, *history.journeys.values()], key=lambda part: (type(part).__name__, part.id))
 
 
+def _pledges(history: History) -> dict:
+    """Each promise as a list of promises shows it, by item and id."""
+    return {
+        (item.id, promise.id): pledge_row(1, item, promise, history.journeys[item.journey].customer, history.journeys[item.journey].synthetic)
+        for item in history.items.values() for promise in item.promises.values()
+    }  # fmt: skip
+
+
 def heard_unevenly(seed: int, standards: Standards) -> int:
     """Each step gives what a whole fold gives; returns in how many steps a timer fired after a later one had."""
     draw = random.Random(seed)
@@ -176,11 +186,17 @@ def heard_unevenly(seed: int, standards: Standards) -> int:
         history: History | None = None
         findings: dict = {}
         journeys: dict = {}
+        pledges: dict = {}
+        silent: dict[str, int] = {}
         for begin in range(0, len(given) + 60, 2):
             batch, seen = given[begin : begin + 2], given[: begin + 2]
-            now = seen[-1].time + max(begin + 2 - len(given), 0) * 4 * 3_600_000
-            heard = {source: draw.randint(at, max(now - 1, at)) if draw.random() < pace[source] else at for source, at in heard.items()}
-            frontier = Frontier(now, heard=heard)
+            now = seen[-1].time + max(begin + 2 - len(given), 0) * 4 * HOUR
+            for source, at in heard.items():
+                if draw.random() < pace[source]:  # a silent one has caught up when it is heard again
+                    heard[source] = max(now - 1, at) if source in silent else draw.randint(at, max(now - 1, at))
+            if seed % 3 == 0:
+                silent = {source: at + 2 * HOUR for source, at in heard.items() if 0 < at < now - 2 * HOUR}
+            frontier = Frontier(now, heard=heard.copy(), silent=silent)
             wanted = fold(seen, frontier, standards)
             fired, waiting = (None, []) if history is None else (history.last_timer, list(history.timers))
             step = advance(None if history is None else decode_history(encode_history(history)), batch, frontier, standards)
@@ -193,6 +209,9 @@ def heard_unevenly(seed: int, standards: Standards) -> int:
                 del findings[name]
             findings.update({finding.id: finding for finding in step.found})
             journeys.update({row.journey: row for row in step.journeys})
+            current = _pledges(history)
+            pledges = current if step.whole else pledges | {key: current[key] for key in step.pledges}
+            assert pledges == current, seed
             assert _table(list(findings.values())) == _table(wanted.found), seed
             assert _table(list(journeys.values())) == _table(wanted.journeys), seed
             assert history.tally == wanted.history.tally, seed
@@ -207,7 +226,7 @@ def test_of_journeys_last_heard_of_together_the_events_say_which_a_case_joins(st
         Event(f"e{number}", "shop", 60_000 * minute, "service" if item == "case:1" else "purchase", fact, item, "ada", team="desk")
         for number, (item, fact, minute) in enumerate(told)
     ]
-    assert incremental(events, 3_600_000, standards, 1, 0, shuffled=False)[:3] == answer(events, 3_600_000, standards)
+    assert incremental(events, HOUR, standards, 1, 0, shuffled=False)[:3] == answer(events, HOUR, standards)
 
 
 def test_the_fast_path_is_taken(standards: Standards) -> None:
@@ -230,26 +249,34 @@ def test_a_second_purchase_comes_with_its_invoice_and_case_in_one_batch(standard
         for number, (item, about) in enumerate(told)
     ]  # fmt: skip
     for size in (2, 5, 7):
-        *got, folds = incremental(events, 3_600_000, standards, size, 0, False)
-        assert tuple(got) == answer(events, 3_600_000, standards)
+        *got, folds = incremental(events, HOUR, standards, size, 0, False)
+        assert tuple(got) == answer(events, HOUR, standards)
         assert folds == 0
         assert [row["items"] for row in got[0]] == [("order:1",), ("bill:2", "case:2", "order:2")]
 
 
 def test_a_promise_called_broken_in_silence_is_judged_anew_when_its_source_is_heard_again(standards: Standards) -> None:
-    hour = 3_600_000
     made = {"source": "shop", "touchpoint": "purchase", "item": "order:1"}
     events = [
         event_of({"id": "e1", "time": "2026-03-02T09:00:00Z", "fact": "opened", **made}),
         event_of({"id": "e2", "time": "2026-03-02T09:00:00Z", "fact": "promised", "promise": "p", "due": "2026-03-02T10:00:00Z", **made}),
     ]
-    due = events[0].time + hour
-    silence = Frontier(now=due + 30 * hour, heard={"shop": events[0].time}, silent={"shop": due})
+    due = events[0].time + HOUR
+    silence = Frontier(now=due + 30 * HOUR, heard={"shop": events[0].time}, silent={"shop": due})
     step = advance(None, events, silence, standards)
     assert step is not None
     assert [finding.source_silent for finding in step.found if finding.kind == "promise_broken"] == [True]
-    still = Frontier(now=due + 31 * hour, heard={"shop": events[0].time}, silent={"shop": due})
+    still = Frontier(now=due + 31 * HOUR, heard={"shop": events[0].time}, silent={"shop": due})
     assert advance(step.history, [], still, standards) is not None
-    heard = Frontier(now=due + 32 * hour, heard={"shop": due + 31 * hour})
+    heard = Frontier(now=due + 32 * HOUR, heard={"shop": due + 31 * HOUR})
     assert advance(step.history, [], heard, standards) is None
     assert [finding.source_silent for finding in fold(events, heard, standards).found if finding.kind == "promise_broken"] == [None]
+
+
+def test_only_what_time_alone_called_broken_is_marked_silent(standards: Standards) -> None:
+    made = {"source": "shop", "touchpoint": "purchase", "item": "order:1", "customer": "ada", "fact": "promised", "promise": "delivery"}
+    past = event_of({"id": "e1", "time": "2026-03-02T12:00:00Z", "due": "2026-03-02T11:00:00Z", **made})
+    silence = Frontier(past.time + 30 * HOUR, heard={"shop": past.time - 2 * HOUR}, silent={"shop": past.time})
+    assert [one.source_silent for one in fold([past], silence, standards).found if one.kind == "promise_broken"] == [None]
+    open_one = event_of({"id": "e1", "time": "2026-03-02T12:00:00Z", "due": "2026-03-02T13:00:00Z", **made})
+    assert [one.source_silent for one in fold([open_one], silence, standards).found if one.kind == "promise_broken"] == [True]

@@ -929,16 +929,17 @@ class Ledger:
         self._wake(held, step.deadlines, now, work)
 
     def _pledge(self, held: Held, step: Step, work: Work) -> None:
-        """Note down the promises that changed, and the open ones of items that did, whose holder may be another."""
+        """Note down the promises that read otherwise."""
         items, journeys = step.history.items, step.history.journeys
-        for name in step.changed:
+        pledges: Iterable[tuple[str, str]] = step.pledges
+        if step.whole:
+            pledges = ((item.id, name) for item in items.values() for name in item.promises)
+            if not held.new:
+                work.pledges_anew.append((held.id,))
+        for name, identifier in pledges:
             item = items[name]
-            for promise in item.promises.values() if item.promises else ():
-                if step.whole or promise.state == "open" or (name, promise.id) in step.decided:
-                    journey = journeys[item.journey]
-                    work.pledges.append(pledge_row(held.id, item, promise, journey.customer, journey.synthetic))
-        if step.whole and not held.new:
-            work.pledges_anew.append((held.id,))
+            journey = journeys[item.journey]
+            work.pledges.append(pledge_row(held.id, item, item.promises[identifier], journey.customer, journey.synthetic))
 
     def _wake(self, held: Held, deadlines: Mapping[str, int], now: int, work: Work) -> None:
         """Note when time may next change a history. What stands is a lower bound: it moves only to be earlier, or when it has passed."""

@@ -70,8 +70,7 @@ class Step:
 
     `found` and `withdrawn` (ids) are what this step changed; when `whole`, `found` is every standing finding and
     `journeys` every row of the history. `tally` is added to the counters; when `whole` it replaces what the history gave before.
-    `changed` are the items that may stand otherwise than before, `decided` the promises (item, id)
-    whose fate or due did.
+    `pledges` are the promises (item, id) that read otherwise than before: fate, due, risk, word, or holder; when `whole`, all are.
     `deadlines` says by source ('' for none) when time alone may next change something, at the earliest.
     """
 
@@ -80,8 +79,7 @@ class Step:
     withdrawn: list[str]
     journeys: list[JourneyRow]
     tally: dict[str, int]
-    changed: list[str]
-    decided: set[tuple[str, str]]
+    pledges: set[tuple[str, str]]
     deadlines: dict[str, int] = field(default_factory=dict)
     whole: bool = False
 
@@ -252,9 +250,7 @@ def _step(run: Fold, whole: bool) -> Step:
         given[key] = number = given.get(key, 0) + number
         if not number:
             del given[key]
-    return Step(
-        history, list(run.found.values()), list(run.withdrawn), rows, run.tally, list(run.before), run.decided, deadlines, whole
-    )  # fmt: skip
+    return Step(history, list(run.found.values()), list(run.withdrawn), rows, run.tally, run.pledges, deadlines, whole)
 
 
 def _restand(run: Fold) -> None:

@@ -85,12 +85,12 @@ class Fold:
     """One pass over a history's events. Holds the state, and collects what is found and withdrawn on the way.
 
     `before` is how each item that was touched stood in the counters until then; `touched` are the journeys whose rows may change;
-    `decided` the promises that came to another state or due.
+    `pledges` the promises (item, id) that read otherwise.
     """
 
     __slots__ = (
-        "at", "before", "decided", "dues", "event", "facts", "found", "frontier", "history", "implies", "items", "journeys", "points",
-        "reference", "restored", "standards", "starts", "tally", "timers", "topology", "touched", "undecided", "withdrawn",
+        "at", "before", "dues", "event", "facts", "found", "frontier", "history", "implies", "items", "journeys", "pledges",
+        "points", "reference", "restored", "standards", "starts", "tally", "timers", "topology", "touched", "undecided", "withdrawn",
     )  # fmt: skip
 
     def __init__(
@@ -114,7 +114,7 @@ class Fold:
         self.tally: dict[str, int] = {}
         self.touched: set[str] = set()
         self.before: dict[str, dict[str, int]] = {}
-        self.decided: set[tuple[str, str]] = set()
+        self.pledges: set[tuple[str, str]] = set()
         self.undecided: list[Timer] = []
         self.event: Event | None = None
         self.at = 0
@@ -329,9 +329,13 @@ class Fold:
         promises = self.journeys[item.journey].promises
         setattr(promises, count, getattr(promises, count) + number)
 
+    def pledge(self, item: Item, promise: Promise) -> None:
+        """A promise reads otherwise than it did."""
+        self.pledges.add((item.id, promise.id))
+
     def decide(self, item: Item, promise: Promise, state: str) -> None:
         """A promise comes to another state."""
-        self.decided.add((item.id, promise.id))
+        self.pledge(item, promise)
         self.add_promise(item, promise.state, -1)
         promise.state = state
         self.add_promise(item, state)

@@ -57,6 +57,9 @@ def _hold(fold: Fold, item: Item, team: str | None, owner: str | None, is_bot: b
     if team != item.team:
         item.last_owner = None
     item.team, item.owner, item.bot = team, owner, is_bot
+    for promise in item.promises.values() if item.promises else ():
+        if promise.team is None:
+            fold.pledge(item, promise)
     if fold.standards.judges_total:
         item.held += ((fold.at, team, owner),)
     if owner is not None:

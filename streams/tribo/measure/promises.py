@@ -95,6 +95,7 @@ def _make(fold: Fold, item: Item, name: str, due: int, source: str, entry: Entry
         id=name, asked=fold.at, first_due=due, due=due, breaks_at=due, source=source, made=fold.reference,
         standard=entry.name if entry is not None else None, kept_by=entry.kept_by if entry is not None else None,
     )  # fmt: skip
+    fold.pledge(item, promise)
     fold.add_promise(item, "made")
     fold.add_promise(item, OPEN)
     words = [word for word in item.early_words if word.promise == name]
@@ -166,11 +167,12 @@ def due_timer(fold: Fold, item: Item, timer: Timer) -> None:
             if not fold.frontier.decided(timer.at, other):
                 fold.set_timer(timer.at, DUE, item, promise.id, other)
                 return
-        _break(fold, item, promise, timer.at)
+        _break(fold, item, promise, timer.at, fold.frontier.nobody_can_say(promise))
 
 
 def _at_risk(fold: Fold, item: Item, promise: Promise) -> None:
     promise.at_risk = True
+    fold.pledge(item, promise)
     event, fold.event = fold.event, None
     fold.find("promise_at_risk", item, promise.made, _evidence(promise), promise=promise.id)
     fold.event = event
@@ -188,19 +190,19 @@ def _evidence(promise: Promise) -> tuple[str, ...]:
     return (promise.made,) if promise.last_move is None else (promise.made, promise.last_move)
 
 
-def _break(fold: Fold, item: Item, promise: Promise, at: int) -> None:
-    """The due passed and nothing came. `at` is the due, or when a due already past was made or told."""
+def _break(fold: Fold, item: Item, promise: Promise, at: int, silent: bool = False) -> None:
+    """The due passed and nothing came. `at` is the due, or when a due already past was made or told. `silent`: time alone says so, and
+    nobody was heard who could have said otherwise."""
     _calm(fold, item, promise)
     fold.decide(item, promise, BROKEN)
     promise.team = item.team
-    silent = fold.frontier.nobody_can_say(promise) or None
-    promise.source_silent = bool(silent)
-    fold.history.unheard += promise.source_silent
+    promise.source_silent = silent
+    fold.history.unheard += silent
     now, event = fold.at, fold.event
     fold.at, fold.event = at, None
     fold.find(
         "promise_broken", item, promise.made, _evidence(promise), promise=promise.id,
-        told=promise.told or None, source_silent=silent,
+        told=promise.told or None, source_silent=silent or None,
     )  # fmt: skip
     done.problem(fold, item, promise.made)
     fold.at, fold.event = now, event
@@ -234,6 +236,7 @@ def _inform(fold: Fold, item: Item, promise: Promise, due: int | None, reference
     if due is None or due == promise.due:
         if promise.state == OPEN:
             promise.told = True
+            fold.pledge(item, promise)
         return
     _move(fold, item, promise, due, reference)
 
@@ -242,6 +245,7 @@ def _move(fold: Fold, item: Item, promise: Promise, due: int, reference: str) ->
     """The due is moved: in time when told before the old one, else late; after a break every move is late."""
     if due == promise.due or promise.state not in (OPEN, BROKEN):
         return
+    fold.pledge(item, promise)
     evidence = (promise.made, reference)
     if promise.state == OPEN and fold.at < promise.breaks_at:
         promise.moved += 1
@@ -257,7 +261,6 @@ def _move(fold: Fold, item: Item, promise: Promise, due: int, reference: str) ->
         if promise.state == OPEN and promise.breaks_at < fold.at:
             _break(fold, item, promise, max(promise.breaks_at, promise.asked))
         promise.moved_late += 1
-        fold.decided.add((item.id, promise.id))
         fold.add_promise(item, "moved_late")
         promise.due = due
         fold.find("promise_moved_late", item, reference, evidence, promise=promise.id)
@@ -272,6 +275,7 @@ def look_if_unknown(fold: Fold, item: Item, timer: Timer) -> None:
         fold.touch(item)
         _calm(fold, item, promise)
         promise.unknown = True
+        fold.pledge(item, promise)
         fold.history.unknown += 1
         fold.add_promise(item, promise.state, -1)
         fold.add_promise(item, "unknown")
@@ -283,6 +287,7 @@ def no_longer_unknown(fold: Fold, item: Item, promise: Promise) -> None:
     """The source was heard again, or the promise found its fate."""
     fold.touch(item)
     promise.unknown = False
+    fold.pledge(item, promise)
     fold.history.unknown -= 1
     fold.add_promise(item, "unknown", -1)
     fold.add_promise(item, promise.state)
