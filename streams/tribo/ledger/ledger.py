@@ -40,7 +40,7 @@ from tribo.ledger.database import Database, NoRoom, Outpaced, Unreachable, Where
 from tribo.ledger.reader import Reader, history_of
 from tribo.ledger.rows import FOUND_AGAIN, move_findings, pledge_row, promise_bits, touchpoint_bits
 from tribo.ledger.work import JUDGED, Arrived, Held, Known, Source, Work, judge, passes
-from tribo.measure.advance import Frontier, History, Step, advance, decode_history, encode_history, fold
+from tribo.measure.advance import Frontier, History, Step, advance, encode_history, fold
 from tribo.measure.fold import SILENT_FOR
 from tribo.measure.journeys import DAY, MOST_ITEMS_JOINED, Groups
 from tribo.measure.standards import Standards
@@ -54,7 +54,7 @@ MOST_CRASHES = 3
 READINGS_KEPT = 400 * DAY
 """How long the counters' daily readings are kept (ms): totals, nobody's name."""
 HISTORIES_KEPT = 5_000
-"""How many decoded histories stay in memory."""
+"""How many histories stay in memory."""
 NAMES_KEPT = 100_000
 DELIVERIES_KEPT = 3_600_000
 """How long a signed delivery is remembered (ms): much more than twice the tolerance of any signature."""
@@ -97,7 +97,7 @@ class Ledger:
         self.db = db
         self.partition = partition
         self.histories_kept = HISTORIES_KEPT
-        """How many decoded histories stay in memory."""
+        """How many histories stay in memory."""
         self._standards = 0
         self._before: dict[int, Any] = {}
         self._rehearsing = False
@@ -253,9 +253,8 @@ class Ledger:
             held.new = False
             held.touched_at = max(held.touched_at, work.now)
             rows.append((
-                held.id, held.version, held.partition, None if held.state is None else encode_history(held.state), held.standards,
-                held.crashes, int(held.set_aside), int(held.dirty), held.into, pack(held.deadlines) if held.deadlines else None,
-                held.touched_at,
+                held.id, held.version, held.partition, held.packed, held.standards, held.crashes, int(held.set_aside), int(held.dirty),
+                held.into, pack(held.deadlines) if held.deadlines else None, held.touched_at,
             ))  # fmt: skip
         rows.sort(key=lambda row: row[0])
         db.put("histories", rows)
@@ -760,12 +759,12 @@ class Ledger:
             return
         for history in histories:
             self._cache[history] = Held(history, self.partition)
-        for history, version, partition, state, standards, crashes, set_aside, dirty, into, deadlines, touched_at in self.db.rows(
+        for history, version, partition, packed, standards, crashes, set_aside, dirty, into, deadlines, touched_at in self.db.rows(
             "SELECT history, version, partition, state, standards, crashes, set_aside, dirty, merged_into, deadlines, touched_at "
             "FROM histories WHERE history IN (?*)", (list(histories),),
         ):  # fmt: skip
             held = self._cache[history]
-            held.state = None if state is None else decode_history(state)
+            held.packed = packed
             held.version, held.partition, held.standards, held.crashes, held.into = version, partition, standards, crashes, into
             held.set_aside, held.dirty, held.new = bool(set_aside), bool(dirty), False
             held.deadlines = {} if deadlines is None else unpack_deadlines(deadlines)
@@ -787,10 +786,9 @@ class Ledger:
                 db.run("DELETE FROM promises WHERE history = ?", (gone,))
                 for journey, revision in db.rows("SELECT journey, revision FROM journeys WHERE history = ?", (gone,)):
                     work.gone.append((gone, journey, revision + 1))
-            if held.state is not None:
-                work.net(into, held.state.tally, -1)
+            work.net(into, held.tally(), -1)
             work.deadlines_out += [(held.partition, waits_on, at, gone) for waits_on, at in held.deadlines.items()]
-            held.state, held.deadlines, held.dirty, held.set_aside = None, {}, False, False
+            held.packed, held.deadlines, held.dirty, held.set_aside = None, {}, False, False
             work.histories[gone] = held
 
     def _keep(self, groups: Mapping[int, list[Event]], arrived: Arrived, batch: Sequence[Event]) -> None:
@@ -823,7 +821,7 @@ class Ledger:
                 held.dirty = True
                 work.histories[history] = held
                 continue
-            state = held.state
+            state = held.state()
             if history in whole or held.dirty or (state is not None and held.standards != self._standards) or (
                 state is None and (not held.new or self._hubs)
             ):  # fmt: skip
@@ -888,8 +886,7 @@ class Ledger:
     def _took_whole(
         self, held: Held, step: Step, standing: list[str], rows: list[str], frontier: Frontier, historical: bool, work: Work
     ) -> None:
-        if held.state is not None:
-            work.net(held.id, held.state.tally, -1)
+        work.net(held.id, held.tally(), -1)
         found = {finding.id for finding in step.found}
         step.withdrawn = [identifier for identifier in standing if identifier not in found]
         if held.id in work.advanced:
@@ -901,7 +898,7 @@ class Ledger:
     def _take(self, held: Held, step: Step, frontier: Frontier, historical: bool, work: Work) -> None:
         """Note down what a step gave. Of a whole one the old tally was taken off already."""
         history, now, changed = held.id, frontier.now, self._version + 1
-        held.state = step.history
+        held.packed = encode_history(step.history)
         held.standards = self._standards
         held.dirty = False
         held.crashes = 0
@@ -976,8 +973,6 @@ class Ledger:
 
     def _crashed(self, held: Held, frontier: Frontier, work: Work) -> None:
         """The fold raised on this history: our bug. It is tried again by time; after three crashes it is set aside."""
-        rows = self.db.rows("SELECT state FROM histories WHERE history = ?", (held.id,))
-        held.state = decode_history(rows[0][0]) if rows and rows[0][0] is not None else None
         held.crashes += 1
         held.dirty = True
         held.set_aside = held.crashes >= MOST_CRASHES
@@ -1042,9 +1037,8 @@ class Ledger:
 
     def _took_whole_of_nothing(self, held: Held, work: Work) -> None:
         """Take off what the history gave to the counters, before its parts give it anew."""
-        if held.state is not None:
-            work.net(held.id, held.state.tally, -1)
-        held.state = None
+        work.net(held.id, held.tally(), -1)
+        held.packed = None
         self._undraft(held, work)
 
     def _undraft(self, held: Held, work: Work) -> None:
@@ -1216,7 +1210,8 @@ class Ledger:
         events = [(row, number, unpack_event(body)) for row, number, body in db.rows(
             "SELECT event, source, body FROM events WHERE history = ? AND length(body) > 0", (history,)
         )]  # fmt: skip
-        owners = {} if held.state is None else {item.id: item.customer for item in held.state.items.values()}
+        state = held.state()
+        owners = {} if state is None else {item.id: item.customer for item in state.items.values()}
         claimed = {event.item for _, _, event in events if event.customer == customer}
         items = {
             event.item for _, _, event in events
@@ -1249,9 +1244,9 @@ class Ledger:
             for identifier, finding in ((identifier, unpack_finding(body)) for identifier, body in bodies):
                 if finding.item in items or references.intersection(finding.evidence):
                     db.run(f"DELETE FROM {table} WHERE history = ? AND id = ?", (history, identifier))
-        if held.set_aside and held.state is not None:
-            work.count({key: -number for key, number in held.state.tally.items() if passes(key)})
-            held.state = None
+        if held.set_aside:
+            work.count({key: -number for key, number in held.tally().items() if passes(key)})
+            held.packed = None
             work.histories[history] = held
         self._before = {}
         self._fold_whole({history}, frontier, standards, False, work)
@@ -1286,8 +1281,7 @@ class Ledger:
     def _drop(self, held: Held, work: Work) -> None:
         """Let a history go with all its rows; its totals stay."""
         db, history = self.db, held.id
-        if held.state is not None:
-            work.count({key: -number for key, number in held.state.tally.items() if passes(key)})
+        work.count({key: -number for key, number in held.tally().items() if passes(key)})
         if db.shared:
             for kind, query in (("journey", "SELECT journey, revision FROM journeys"), ("finding", "SELECT id, revision FROM findings")):
                 rows = db.rows(f"{query} WHERE history = ?", (history,))
@@ -1329,8 +1323,9 @@ class Ledger:
         self._load(old)
         for history in sorted(old):
             held = self._cache.pop(history)
-            if held.touched_at < before and held.state is not None:
-                items = list(held.state.items.values())
+            state = held.state()
+            if held.touched_at < before and state is not None:
+                items = list(state.items.values())
                 names = ["i:" + item.id for item in items]
                 names += {"c:" + item.customer for item in items if item.customer is not None}
                 self.db.run("DELETE FROM links WHERE name IN (?*)", (names,))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tribo.measure.advance import History
+from tribo.measure.advance import History, decode_history
 from tribo_schemas.event import Event
 
 JUDGED = ("missed", "met")
@@ -19,17 +19,17 @@ PASSING = (
 
 
 class Held:
-    """A history in memory. `deadlines` is what stands in the table for it, by source number, under `partition`."""
+    """A history in memory. `packed` is its state as the ledger keeps it: unpacked it takes several times the room, and for no longer than
+    it is folded. `deadlines` is what stands in the table for it, by source number, under `partition`."""
 
     __slots__ = (
-        "crashes", "deadlines", "dirty", "id", "into", "new", "partition", "set_aside", "standards", "state", "touched_at",
-        "version",
+        "crashes", "deadlines", "dirty", "id", "into", "new", "packed", "partition", "set_aside", "standards", "touched_at", "version",
     )  # fmt: skip
 
     def __init__(self, history: int, partition: int) -> None:
         self.id = history
         self.partition = partition
-        self.state: History | None = None
+        self.packed: bytes | None = None
         self.version = 0
         self.standards = 0
         self.crashes = 0
@@ -39,6 +39,15 @@ class Held:
         self.deadlines: dict[int, int] = {}
         self.touched_at = 0
         self.new = True
+
+    def state(self) -> History | None:
+        """Its state, unpacked; None if it was not folded yet."""
+        return None if self.packed is None else decode_history(self.packed)
+
+    def tally(self) -> dict[str, int]:
+        """What it gave to the counters so far."""
+        state = self.state()
+        return {} if state is None else state.tally
 
 
 class Source:

@@ -49,7 +49,7 @@ INBOX_RECORDS = 64
 MOST_BYTES_AT_ONCE = 2 << 20
 THREADS = 4
 HISTORIES_KEPT = 40_000
-"""How many decoded histories a worker keeps in memory, over all its partitions."""
+"""How many histories a worker keeps in memory, over all its partitions."""
 DAY = 86_400_000
 HOUR_SECONDS = 3600.0
 DRAIN_SECONDS = 5.0
