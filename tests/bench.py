@@ -26,7 +26,8 @@ STORY = (
     ("helpdesk", "service", "customer_replied", "case"), ("helpdesk", "service", "assigned", "case"), ("helpdesk", "service", "resolved", "case"),
 )  # fmt: skip
 START = 1_772_409_600_000
-BATCH = 20_000  # as `batch_events` is when nobody says otherwise
+BATCH = 40_000  # as `batch_events` is when nobody says otherwise
+SMALL_BATCH = 2_000
 
 
 def write(path: Path, events: int) -> None:
@@ -79,16 +80,16 @@ def durable(path: Path) -> int:
     from tribo.run.clock import Heard
     from tribo.run.garbage import collect_seldom
     from tribo.wire.readers import lines
-    from tribo_schemas.event import decode_event
+    from tribo_schemas.event import decode_events
 
     collect_seldom()
     standards = compile_standards(None)
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger.open(folder)
         heard = Heard({}, START)
-        rows = iter(lines(path))
+        rows = (line for _, line in lines(path))
         records = 0
-        while batch := [decode_event(line) for _, line in islice(rows, BATCH)]:
+        while batch := decode_events(list(islice(rows, BATCH))):
             now = max(event.time for event in batch)
             heard.take(batch, now)
             ledger.apply(batch, heard.frontier(now), standards, received_at=now)
@@ -98,7 +99,11 @@ def durable(path: Path) -> int:
 
 
 def crowded(journeys: int, more: int = 100_000) -> None:
-    """What an event costs the durable run among so many open journeys, each with a promise that waits: events on any of them, at random."""
+    """What an event costs the durable run among so many open journeys, each with a promise that waits: events on any of them, at random.
+
+    In batches so small that few of ten thousand journeys are met twice in one: what a batch brings of one journey shares its reading
+    and writing, and that is not what is asked here.
+    """
     from tribo.ledger.ledger import Ledger
     from tribo.measure.standards import compile_standards
     from tribo.run.clock import Heard
@@ -125,7 +130,7 @@ def crowded(journeys: int, more: int = 100_000) -> None:
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger.open(folder)
         lines, taken, cpu = story(), 0, 0.0
-        while some := list(islice(lines, min(BATCH, 2 * journeys - taken) if taken < 2 * journeys else BATCH)):
+        while some := list(islice(lines, min(BATCH, 2 * journeys - taken) if taken < 2 * journeys else SMALL_BATCH)):
             began = time.process_time()
             batch = [decode_event(line) for line in some]
             now = max(event.time for event in batch)

@@ -40,15 +40,15 @@ def promise_bits(row: JourneyRow) -> int:
     """A bit for each state that some promise of the journey is in."""
     if not row.promises.made:
         return 0
-    return _some_promise_bits(tuple(map(bool, _promise_counts(row.promises))))
+    return _some_promise_bits(_promise_counts(row.promises))
 
 
 _promise_counts = attrgetter(*PROMISE_BITS)
 
 
-@lru_cache(1024)
-def _some_promise_bits(some: tuple[bool, ...]) -> int:
-    return sum(bit for bit, one in zip(PROMISE_BITS.values(), some, strict=True) if one)
+@lru_cache(4096)
+def _some_promise_bits(counts: tuple[int, ...]) -> int:
+    return sum(bit for bit, count in zip(PROMISE_BITS.values(), counts, strict=True) if count)
 
 
 def pledge_row(history: int, item: Item, promise: Promise, customer: str | None, synthetic: bool) -> tuple[Any, ...]:

@@ -37,7 +37,7 @@ class Committer:
     """The writing thread."""
 
     def __init__(
-        self, ledger: Ledger, standards: Standards, *, queue_events: int = 50_000, batch_events: int = 20_000,
+        self, ledger: Ledger, standards: Standards, *, queue_events: int = 50_000, batch_events: int = 40_000,
         raw_days: int = 30, rejects_days: int = 14, detail_days: int = 90, totals_days: int = 400,
         clock: ReceiveClock | None = None, brings: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:  # fmt: skip

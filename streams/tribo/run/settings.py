@@ -180,7 +180,7 @@ class Settings(BaseModel):
     """How long the daily readings of the totals, which hold no customer, are kept. What has been counted stays counted."""
     queue_events: Annotated[int, Field(ge=1, le=10_000_000)] = 50_000
     """How many events may wait for the ledger before senders are told to come again."""
-    batch_events: Annotated[int, Field(ge=1, le=100_000)] = 20_000
+    batch_events: Annotated[int, Field(ge=1, le=100_000)] = 40_000
 
     def mappings(self) -> list[str]:
         """The mappings in use, by name or file."""
