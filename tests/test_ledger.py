@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tribo.ledger import ledger as module
+from tribo.ledger import folding
 from tribo.ledger import postgres as on_postgres
 from tribo.ledger import sqlite as on_sqlite
 from tribo.ledger.bodies import unpack_deadlines
@@ -299,8 +299,8 @@ def test_a_history_that_crashes_the_fold_is_set_aside_and_taken_up_again(ledger:
         cursed(events)
         return healthy[1](history, events, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "fold", cursed_fold)
-    monkeypatch.setattr(module, "advance", cursed_advance)
+    monkeypatch.setattr(folding, "fold", cursed_fold)
+    monkeypatch.setattr(folding, "advance", cursed_advance)
     assert ledger.apply([opened(1), opened(2)], Frontier(BEGIN + MINUTE), STANDARDS) == ["applied", "applied"]
     for second in range(1, 20):
         ledger.tick(Frontier(BEGIN + MINUTE + second * 1000), STANDARDS)

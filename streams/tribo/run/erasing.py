@@ -6,7 +6,8 @@ import contextlib
 import time
 
 from tribo.ledger.database import Outpaced, Where, until_taken
-from tribo.ledger.ledger import Erased, Ledger, Reader
+from tribo.ledger.ledger import Ledger, Reader
+from tribo.ledger.letting_go import Erased
 from tribo.measure.advance import Frontier
 from tribo.run.standards import standards_kept
 from tribo_schemas.config import BadConfig
