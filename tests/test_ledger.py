@@ -240,26 +240,45 @@ def kinds(ledger: Ledger) -> set[str]:
         return {finding.kind for finding in reader.standing()}
 
 
+def time_passes(ledger: Ledger, now: int, heard: int = BEGIN, silent: dict[str, int] | None = None) -> set[str]:
+    """Let all fire that is due when `crm` was heard that far; the kinds that stand then."""
+    for _ in range(10):
+        if not ledger.tick(Frontier(now, heard={"crm": heard}, silent=silent or {}), STANDARDS):
+            return kinds(ledger)
+    raise AssertionError("time stands still: the same histories wake for ever")
+
+
 def test_a_silent_source_makes_promises_unknown_and_a_day_later_broken(ledger: Ledger) -> None:
     due = BEGIN + 60 * MINUTE
     ledger.apply([opened(1), promised(1, due)], Frontier(BEGIN + 2 * MINUTE, heard={"crm": BEGIN}), STANDARDS)
-
-    def time_passes(now: int, **frontier: dict[str, int]) -> set[str]:
-        for _ in range(10):
-            if not ledger.tick(Frontier(now, **{"heard": {"crm": BEGIN}, **frontier}), STANDARDS):  # type: ignore[arg-type]
-                break
-        else:
-            raise AssertionError("time stands still: the same histories wake for ever")
-        return kinds(ledger)
-
-    assert not time_passes(due + MINUTE) & {"promise_broken", "promise_unknown"}
+    assert not time_passes(ledger, due + MINUTE) & {"promise_broken", "promise_unknown"}
     silent = {"crm": due + 2 * MINUTE}
-    assert "promise_unknown" in time_passes(due + 3 * MINUTE, silent=silent)
-    assert "promise_unknown" not in time_passes(due + 4 * MINUTE)
-    assert "promise_unknown" in time_passes(due + 5 * MINUTE, silent=silent)
-    late = time_passes(due + 5 * MINUTE + DAY, silent=silent)
+    assert "promise_unknown" in time_passes(ledger, due + 3 * MINUTE, silent=silent)
+    assert "promise_unknown" not in time_passes(ledger, due + 4 * MINUTE)
+    assert "promise_unknown" in time_passes(ledger, due + 5 * MINUTE, silent=silent)
+    late = time_passes(ledger, due + 5 * MINUTE + DAY, silent=silent)
     assert "promise_broken" in late
     assert "promise_unknown" not in late
+
+
+@pytest.mark.parametrize("heard_up_to", [30 * MINUTE, 2 * DAY])
+def test_what_was_called_broken_in_silence_is_judged_anew_when_its_source_is_heard(ledger: Ledger, heard_up_to: int) -> None:
+    """No event comes of it, only the source is heard: beyond the due, it is broken for certain; not so far, it is open again."""
+
+    def broken() -> list[bool | None]:
+        with Reader(ledger.where) as reader:
+            return [finding.source_silent for finding in reader.standing() if finding.kind == "promise_broken"]
+
+    due = BEGIN + 60 * MINUTE
+    ledger.apply([opened(1), promised(1, due)], Frontier(BEGIN + 2 * MINUTE, heard={"crm": BEGIN}), STANDARDS)
+    time_passes(ledger, due + DAY + 2 * MINUTE, silent={"crm": due + MINUTE})
+    assert broken() == [True]
+    time_passes(ledger, due + DAY + 3 * MINUTE, silent={"crm": due + MINUTE})
+    assert broken() == [True]
+    time_passes(ledger, BEGIN + 2 * DAY + MINUTE, heard=BEGIN + heard_up_to)
+    assert broken() == ([] if heard_up_to < 60 * MINUTE else [None])
+    time_passes(ledger, BEGIN + 2 * DAY + 2 * MINUTE, heard=BEGIN + 2 * DAY)
+    assert broken() == [None]
 
 
 def test_what_joins_while_a_source_is_silent_is_looked_at_again(ledger: Ledger) -> None:

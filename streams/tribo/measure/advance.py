@@ -7,7 +7,7 @@ anything that the state does not know.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tribo.measure import effort, handoffs, promises, voice
@@ -245,12 +245,25 @@ def _step(run: Fold, whole: bool) -> Step:
     for timer in timers:
         if deadlines.get(timer.waits_on, LATEST) > timer.at:
             deadlines[timer.waits_on] = timer.at
+    if history.unheard:
+        for source, at in _silences(history, frontier):
+            deadlines[source] = min(deadlines.get(source, LATEST), at)
     given = history.tally
     for key, number in run.tally.items():
         given[key] = number = given.get(key, 0) + number
         if not number:
             del given[key]
     return Step(history, list(run.found.values()), list(run.withdrawn), rows, run.tally, run.pledges, deadlines, whole)
+
+
+def _silences(history: History, frontier: Frontier) -> Iterator[tuple[str, int]]:
+    """Of promises that were called broken in silence: the sources which, heard again, may tell otherwise, and from when on."""
+    for item in history.items.values():
+        for promise in item.promises.values():
+            if promise.source_silent:
+                for source in (promise.source, *frontier.brings.get(promise.id, ())):
+                    if frontier.unheard(promise.breaks_at, source):
+                        yield source, promise.breaks_at
 
 
 def _restand(run: Fold) -> None:
