@@ -235,6 +235,16 @@ def test_a_promise_breaks_in_silence_once(where: Where) -> None:
     ledger.close()
 
 
+def test_a_customer_who_buys_too_much_for_one_history_joins_nothing_however_the_purchases_come(ledger: Ledger) -> None:
+    purchases = [
+        opened(number, BEGIN + number * MINUTE, touchpoint="purchase", item=f"order:{number}", customer="hotel") for number in range(1100)
+    ]
+    for begin in range(0, len(purchases), 100):
+        ledger.apply(some := purchases[begin : begin + 100], Frontier(some[-1].time, complete=True), STANDARDS)
+    assert table(ledger) == expected(purchases, purchases[-1].time)
+    assert ledger.db.rows("SELECT count(DISTINCT history) FROM journeys") == [(1100,)]
+
+
 def kinds(ledger: Ledger) -> set[str]:
     with Reader(ledger.where) as reader:
         return {finding.kind for finding in reader.standing()}

@@ -48,6 +48,7 @@ class Folding(Routing):
                 self._note_before(history, state)
                 whole.add(history)
                 continue
+            items = 0 if state is None else len(state.items)  # before `advance` changes it
             try:
                 step = advance(state, events, frontier, standards)
                 if step is None and state is None:
@@ -59,7 +60,6 @@ class Folding(Routing):
                 self._note_before(history, state)
                 whole.add(history)
                 continue
-            items = 0 if state is None else len(state.items)
             self._take(held, step, frontier, historical, work)
             if len(step.history.items) > MOST_ITEMS_JOINED and len(step.history.items) != items:
                 whole.add(history)
