@@ -188,12 +188,16 @@ def heard_unevenly(seed: int, standards: Standards) -> int:
         journeys: dict = {}
         pledges: dict = {}
         silent: dict[str, int] = {}
+        now = 0
         for begin in range(0, len(given) + 60, 2):
             batch, seen = given[begin : begin + 2], given[: begin + 2]
-            now = seen[-1].time + max(begin + 2 - len(given), 0) * 4 * HOUR
+            ahead = draw.choice((0, 0, 6, 72)) * HOUR if seed % 2 else 0
+            now = max(now, seen[-1].time + max(begin + 2 - len(given), 0) * 4 * HOUR + ahead)
             for source, at in heard.items():
                 if draw.random() < pace[source]:  # a silent one has caught up when it is heard again
-                    heard[source] = max(now - 1, at) if source in silent else draw.randint(at, max(now - 1, at))
+                    coming = min((event.time for event in given[begin + 2 :] if event.source == source), default=now)
+                    latest = max(min(now, coming) - 1, at)
+                    heard[source] = latest if source in silent else draw.randint(at, latest)
             if seed % 3 == 0:
                 silent = {source: at + 2 * HOUR for source, at in heard.items() if 0 < at < now - 2 * HOUR}
             frontier = Frontier(now, heard=heard.copy(), silent=silent)

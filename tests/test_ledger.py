@@ -245,6 +245,22 @@ def test_a_customer_who_buys_too_much_for_one_history_joins_nothing_however_the_
     assert ledger.db.rows("SELECT count(DISTINCT history) FROM journeys") == [(1100,)]
 
 
+def test_an_event_before_what_time_decided_of_another_item_is_late(ledger: Ledger) -> None:
+    due = BEGIN + 60 * MINUTE
+    order = opened(5, touchpoint="purchase", item="order:1", customer="customer-1", source="shop")
+    called = opened(5, due - MINUTE, id="c5", fact="complained", touchpoint="purchase", item="order:1", source="shop")
+    events = [order, opened(1, BEGIN + MINUTE, about=["order:1"]), promised(1, due, BEGIN + 2 * MINUTE)]
+    ledger.apply(events, Frontier(BEGIN + 2 * MINUTE, heard={"crm": BEGIN, "shop": BEGIN}), STANDARDS)
+    risk = BEGIN + 50 * MINUTE  # told by time alone, on the case; what the order then hears of is earlier
+    while ledger.tick(Frontier(risk, heard={"crm": risk, "shop": BEGIN}), STANDARDS):
+        pass
+    assert "promise_at_risk" in kinds(ledger)
+    early = opened(5, BEGIN + 40 * MINUTE, id="a5", fact="repeated", touchpoint="purchase", item="order:1", customer="customer-1", source="shop")
+    assert ledger.apply([early], Frontier(risk, heard={"crm": risk, "shop": risk}), STANDARDS) == ["late"]
+    assert ledger.apply([called], Frontier(due, complete=True), STANDARDS) == ["applied"]
+    assert table(ledger) == expected([*events, early, called], due)
+
+
 def kinds(ledger: Ledger) -> set[str]:
     with Reader(ledger.where) as reader:
         return {finding.kind for finding in reader.standing()}

@@ -49,6 +49,8 @@ class Folding(Routing):
                 whole.add(history)
                 continue
             items = 0 if state is None else len(state.items)  # before `advance` changes it
+            if state is not None and (decided := state.last_timer) is not None and any(event.time <= decided.at for event in events):
+                self._note_before(history, state)
             try:
                 step = advance(state, events, frontier, standards)
                 if step is None and state is None:
@@ -67,7 +69,7 @@ class Folding(Routing):
         self._fold_whole(whole, frontier, standards, historical, work)
 
     def _note_before(self, history: int, state: History | None) -> None:
-        """How far a history was folded that is to be folded whole: only such a one can have got late events."""
+        """How far a history was folded that may have got late events."""
         if state is not None:
             self._before[history] = (state.last_event, None if state.last_timer is None else state.last_timer.at)
 

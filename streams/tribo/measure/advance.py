@@ -133,11 +133,11 @@ def _follows(history: History, events: Sequence[Event], frontier: Frontier) -> b
         before = event.time
         if event.fact in ASK_ALL or (last is not None and event.time <= last[0] and order_key(event) <= last):
             return False
-        if last_timer is not None and event.time <= last_timer.at:
-            return False
         if history.retracted and f"{event.source}/{event.id}" in history.retracted:
             return False
         item = items.get(event.item)
+        if last_timer is not None and event.time <= last_timer.at and not _comes_late(history, item, event.time):
+            return False
         if item is not None:
             if not _known(item, event, history):
                 return False
@@ -159,6 +159,14 @@ def _fires_late(history: History, timer: Timer) -> bool:
         return True
     journey = history.journeys[history.items[timer.item].journey]
     return journey.problem_item is None or journey.last_problem_at <= timer.at
+
+
+def _comes_late(history: History, item: Item | None, at: int) -> bool:
+    """Whether an event gives the same after timers of its instant or later have fired: those of other items bear on it by a journey's
+    problems alone."""
+    if item is not None and item.decided_at >= at:
+        return False
+    return all(journey.problem_item is None or journey.last_problem_at < at for journey in history.journeys.values())
 
 
 def _known(item: Item, event: Event, history: History) -> bool:

@@ -185,6 +185,7 @@ class Fold:
             if self.history.last_timer is None or timer > self.history.last_timer:
                 self.history.last_timer = timer
             item = self.items[timer.item]
+            item.decided_at = max(item.decided_at, timer.at)
             self.touch(item)
             self.timers[timer.rank](self, item, timer)
         self.event, self.reference = event, reference
@@ -214,7 +215,7 @@ class Fold:
             start_event, topic = self.reference, event.topic
         item = self.items[name] = Item(
             name, journey_id, event.touchpoint, customer, started_at, start_event,
-            None if self.reference == start_event else self.reference, topic, about=about,
+            None if self.reference == start_event else self.reference, topic, about=about, decided_at=0,
         )  # fmt: skip
         self.before[name] = {}
         if journey_id:

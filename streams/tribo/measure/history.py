@@ -128,6 +128,8 @@ class Item(msgspec.Struct, gc=False, array_like=True):
     released: bool = False
     counts: dict[str, int] = {}
     """Those of a journey row (COUNTS), where they aren't 0."""
+    decided_at: int = 1 << 62
+    """When the last of its timers fired; in a state that was written before this was noted, it may have been at any time."""
 
 
 class Journey(msgspec.Struct, gc=False, array_like=True):
