@@ -112,7 +112,8 @@ def advance(history: History | None, events: Sequence[Event], frontier: Frontier
 
 
 def _follows(history: History, events: Sequence[Event], frontier: Frontier) -> bool:
-    """Whether events and timers come after all that was folded, and tell nothing new about who belongs to whom."""
+    """Whether events and timers come after all that was folded, or give the same as if they did, and tell nothing new about who belongs
+    to whom."""
     items, timers, last, last_timer = history.items, history.timers, history.last_event, history.last_timer
     if timers and timers[0].at < frontier.now:
         for timer in timers:
