@@ -28,6 +28,10 @@ ODD = {
     "an instant that is none": [line(), line(time="2026-02-30T09:00:00Z"), line(fact="promised", promise="p", due="soon")],
     "100,000 levels": [line(), b"[" * 100_000, b'{"a":' * 100_000],
     "unknown fields, nested": [line(note={"id": {"id": 1}}), line(note=[{"a": "\":"}])],
+    "line breaks in a value, and a line of nothing": [line(id="a")[:-1] + b',"x":\n1}', line(id="b"), b""],
+    "an object over two lines": [line(id="a")[:-1] + b',"x":{\n"y":1}', b"{}}", line(id="b")],
+    "two values with a line break between, and a line of nothing": [line(id="a") + b"\n" + line(id="b"), b"", line(id="c")],
+    "a wrong one after what is read at once": [*(line(id=str(number)) for number in range(LINES_AT_ONCE)), line(id="a"), line(time="soon")],
     "more than is read at once": [line(id=str(number)) for number in range(LINES_AT_ONCE)] + [b"x", line(id="last")],
 }
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from operator import itemgetter
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -84,11 +85,30 @@ class WrittenEvent(Event, gc=False):
 _decoder = msgspec.json.Decoder(WrittenEvent)
 _plain_decoder = msgspec.json.Decoder()
 LINES_AT_ONCE = 500
-_MINUTES = tuple(f"{minute // 60:02d}:{minute % 60:02d}" for minute in range(24 * 60))
+_first, _last = itemgetter(0), itemgetter(-1)
+_OPENS, _CLOSES = {ord("{")}, {ord("}")}
+_MINUTES = tuple(f"T{minute // 60:02d}:{minute % 60:02d}" for minute in range(24 * 60))
+_SECONDS = tuple(f":{second:02d}" for second in range(60))
+_FRACTIONS = ("Z", *(f".{millisecond:03d}Z" for millisecond in range(1, 1000)))
+_MINUTE_MS = {text: 60_000 * minute for minute, text in enumerate(_MINUTES)}
+_SECOND_MS = {text: 1000 * second for second, text in enumerate(_SECONDS)}
+_FRACTION_MS = {text: millisecond for millisecond, text in enumerate(_FRACTIONS)} | {".000Z": 0}
 
 
 def instant(text: str) -> int:
     """RFC 3339 text with a zone to UTC milliseconds; what is finer is cut off. Raises ValueError with a remedy."""
+    try:  # as most are written, in UTC and to the second or millisecond
+        return _day_ms(text[:10]) + _MINUTE_MS[text[10:16]] + _SECOND_MS[text[16:19]] + _FRACTION_MS[text[19:]]
+    except (KeyError, ValueError):
+        return _instant(text)
+
+
+@lru_cache(1000)
+def _day_ms(text: str) -> int:
+    return _instant(f"{text}T00:00:00Z")
+
+
+def _instant(text: str) -> int:
     try:
         if (
             text[4] == "-" and text[7] == "-" and text[10] in "Tt " and text[13] == ":" and text[16] == ":"
@@ -106,11 +126,12 @@ def instant(text: str) -> int:
 
 def stamp(milliseconds: int) -> str:
     """UTC milliseconds to RFC 3339 text in UTC; the fraction only where there is one."""
-    days, left = divmod(min(max(milliseconds, EARLIEST), LATEST), 86_400_000)
+    if not EARLIEST <= milliseconds <= LATEST:
+        milliseconds = min(max(milliseconds, EARLIEST), LATEST)
+    days, left = divmod(milliseconds, 86_400_000)
     minutes, left = divmod(left, 60_000)
     seconds, fraction = divmod(left, 1000)
-    text = f"{_date(days)}T{_MINUTES[minutes]}:{seconds:02d}"
-    return f"{text}.{fraction:03d}Z" if fraction else f"{text}Z"
+    return _date(days) + _MINUTES[minutes] + _SECONDS[seconds] + _FRACTIONS[fraction]
 
 
 @lru_cache(1000)
@@ -210,31 +231,37 @@ def decode_events(lines: Sequence[bytes]) -> list[Event | BadEvent]:
     found: list[Event | BadEvent] = []
     for begin in range(0, len(lines), LINES_AT_ONCE):
         some = lines[begin : begin + LINES_AT_ONCE]
-        for line, read in zip(some, _read_together(some), strict=True):
-            try:
-                found.append(decode_event(line) if read is None else finished(read))
-            except BadEvent as error:
-                found.append(error)
+        try:
+            found += map(finished, _read_together(some))
+        except BadEvent:  # there is one among them, or they need a closer look
+            del found[begin:]
+            found += map(_event_or_bad, some)
     return found
 
 
-def _read_together(lines: Sequence[bytes]) -> list[WrittenEvent] | list[None]:
-    """The lines in one go; None for each when anything among them needs a closer look.
+def _event_or_bad(line: bytes) -> Event | BadEvent:
+    try:
+        return decode_event(line)
+    except BadEvent as error:
+        return error
+
+
+def _read_together(lines: Sequence[bytes]) -> list[WrittenEvent]:
+    """The lines in one go. Raises BadEvent when anything among them needs a closer look.
 
     Lines that begin with `{` and end with `}` hold whole values, since inside one nothing may stand between `}` and `{`. So as many
-    values as lines are one on each.
+    values as lines, none of which holds a line break, are one on each. Each key is followed by `":`, unless there is white space
+    before the colon: where there are as many as keys, no line has one twice.
     """
-    closer: list[None] = [None] * len(lines)
     text = b"\n".join(lines)
-    if _is_odd(text) or not all(line[:1] == b"{" and line[-1:] == b"}" for line in lines):
-        return closer
     try:
-        events, plain = _decoder.decode_lines(text), _plain_decoder.decode_lines(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return closer
-    if len(events) != len(lines) or any(len(fields) != line.count(b'":') for fields, line in zip(plain, lines, strict=True)):
-        return closer
-    return events
+        if set(map(_first, lines)) == _OPENS and set(map(_last, lines)) == _CLOSES and not _is_odd(text):
+            events, plain = _decoder.decode_lines(text), _plain_decoder.decode_lines(text)
+            if len(events) == len(lines) == 1 + text.count(b"\n") and sum(map(len, plain)) == text.count(b'":'):
+                return events
+    except (IndexError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # an empty line, or what it says
+        pass
+    raise BadEvent("", "one of these lines needs a closer look")
 
 
 def event_of(mapping: Mapping[str, Any]) -> Event:

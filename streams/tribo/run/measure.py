@@ -6,8 +6,8 @@ import gc
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
-from itertools import chain
+from collections.abc import Callable, Collection, Iterable
+from itertools import islice
 from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import msgspec
 from tribo.measure.advance import Frontier, fold
 from tribo.measure.score import scoreboard
 from tribo.measure.standards import Standards
-from tribo.measure.whole import Input, happened, histories
+from tribo.measure.whole import Input, Whole, whole
 from tribo.pseudonym import Names
 from tribo_schemas.config import BadConfig
 from tribo_schemas.event import Event
@@ -25,34 +25,26 @@ from tribo_schemas.finding import Finding
 from tribo_schemas.journey import JourneyRow
 
 _json = msgspec.json.Encoder(order="sorted")
+ROWS_AT_ONCE = 500
 Reader = Callable[[Callable[[Event], None], Callable[[dict[str, Any]], None]], int]
 
 
 def measure_events(
-    events: Sequence[Event], standards: Standards, until: int | None
+    events: Iterable[Event], standards: Standards, until: int | None
 ) -> tuple[list[JourneyRow], list[Finding], dict[str, int]]:
     """The rows, standing findings and tallies of a complete input (each event once). The clock ends at `until` (UTC ms),
     but not before the last event; what was taken back does not move it."""
-    left, _ = happened(events)
-    return _measure_histories(*histories(left), _end(events, left, until), standards)
+    return _measured(whole(events), standards, until)
 
 
-def _end(events: Sequence[Event], left: Sequence[Event], until: int | None) -> int:
-    retractions = [] if len(left) == len(events) else [event for event in events if event.fact == "retracted"]
-    last = max(map(attrgetter("time"), chain(left, retractions)), default=0)
-    return last if until is None else max(until, last)
-
-
-def _measure_histories(
-    hubs: frozenset[str], parts: list[list[Event]], now: int, standards: Standards
-) -> tuple[list[JourneyRow], list[Finding], dict[str, int]]:
-    """Fold each history, and let go of its events: `parts` is empty afterwards."""
-    frontier = Frontier(now=now, complete=True)
+def _measured(given: Whole, standards: Standards, until: int | None) -> tuple[list[JourneyRow], list[Finding], dict[str, int]]:
+    """Fold each history, and let go of its events: `given.parts` is empty afterwards."""
+    frontier = Frontier(now=given.last if until is None else max(until, given.last), complete=True)
     rows: list[JourneyRow] = []
     findings: list[Finding] = []
     tally: dict[str, int] = {}
-    while parts:
-        step = fold(parts.pop(), frontier, standards, hubs)
+    while given.parts:
+        step = fold(given.parts.pop(), frontier, standards, given.hubs)
         rows += step.journeys
         findings += step.found
         for counted, number in step.tally.items():
@@ -82,12 +74,9 @@ def measure(
     rejects: list[dict[str, Any]] = []
     _make(out)
     records = read(taken.add, rejects.append)
-    events, duplicate, conflicting = taken.events, taken.duplicates, taken.conflicting
-    left, retracted = happened(events)
-    number, applied, now = len(events), len(left), _end(events, left, until)
-    hubs, parts = histories(left)
-    del taken, events, left  # so that the fold can let go of what it folded
-    rows, findings, tally = _measure_histories(hubs, parts, now, standards)
+    given, number, duplicate, conflicting = taken.whole(), len(taken), taken.duplicates, taken.conflicting
+    del taken  # so that the fold can let go of what it folded
+    rows, findings, tally = _measured(given, standards, until)
     names = Names(key, personal)
     shown = (names.row(row.row()) for row in rows)
     _write_lines(out / "journeys.jsonl", sorted(shown, key=itemgetter("journey")) if personal else shown)
@@ -99,10 +88,10 @@ def measure(
     summary = {
         "records": records,
         "events": {
-            "applied": applied,
+            "applied": given.applied,
             "duplicate": duplicate,
             "conflicting": conflicting,
-            "retracted": retracted,
+            "retracted": given.retracted,
         },
         "rejected": len(rejects),
         "journeys": len(rows),
@@ -125,6 +114,7 @@ def _make(out: Path) -> None:
 
 
 def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    left = iter(rows)
     with path.open("wb") as file:
-        for row in rows:
-            file.write(_json.encode(row) + b"\n")
+        while some := list(islice(left, ROWS_AT_ONCE)):
+            file.write(_json.encode_lines(some))
