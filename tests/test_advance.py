@@ -25,7 +25,8 @@ from tribo.measure.journeys import in_order  # noqa: E402
 from tribo.measure.standards import Standards, compile_standards  # noqa: E402
 from tribo.measure.whole import Input, happened, histories  # noqa: E402
 from tribo_schemas.config import parse_yaml  # noqa: E402
-from tribo_schemas.event import Event, event_of, instant  # noqa: E402
+from tribo_schemas.event import Event, event_of, instant, stamp  # noqa: E402
+from tribo_schemas.finding import Finding  # noqa: E402
 from tribo_schemas.standard import standards_of  # noqa: E402
 
 HOUR = 3_600_000
@@ -275,6 +276,28 @@ def test_a_promise_called_broken_in_silence_is_judged_anew_when_its_source_is_he
     heard = Frontier(now=due + 32 * HOUR, heard={"shop": due + 31 * HOUR})
     assert advance(step.history, [], heard, standards) is None
     assert [finding.source_silent for finding in fold(events, heard, standards).found if finding.kind == "promise_broken"] == [None]
+
+
+@pytest.mark.parametrize(("minute", "holder"), [(50, "returns"), (60, "returns"), (70, "desk")])
+def test_of_a_promise_nobody_can_judge_the_holder_is_who_had_it_at_the_due(standards: Standards, minute: int, holder: str) -> None:
+    made = {"source": "shop", "touchpoint": "purchase", "item": "order:1"}
+    events = [
+        event_of({"id": "e1", "time": "2026-03-02T09:00:00Z", "fact": "assigned", "team": "desk", **made}),
+        event_of({"id": "e2", "time": "2026-03-02T09:00:00Z", "fact": "promised", "promise": "p", "due": "2026-03-02T10:00:00Z", **made}),
+        event_of({"id": "e3", "time": stamp(instant("2026-03-02T09:00:00Z") + 60_000 * minute), "fact": "assigned", "team": "returns", **made}),
+    ]
+    start = events[0].time
+    silence = Frontier(now=start + 3 * HOUR, heard={"shop": start}, silent={"shop": start + HOUR})
+    for looked_before in (False, True):  # before the last one came
+        history: History | None = None
+        found: dict[str, Finding] = {}
+        for batch in (events[:2], events[2:]) if looked_before else (events,):
+            step = advance(history, batch, silence, standards)
+            assert step is not None
+            history = decode_history(encode_history(step.history))
+            found = {name: one for name, one in found.items() if name not in step.withdrawn} | {one.id: one for one in step.found}
+        assert [one.team for one in fold(events, silence, standards).found if one.kind == "promise_unknown"] == [holder]
+        assert [one.team for one in found.values() if one.kind == "promise_unknown"] == [holder]
 
 
 def test_only_what_time_alone_called_broken_is_marked_silent(standards: Standards) -> None:

@@ -180,6 +180,8 @@ class Fold:
             timer = heappop(timers)
             if not self.frontier.decided(timer.at, timer.waits_on):
                 self.undecided.append(timer)
+                if timer.rank == DUE:
+                    self._note_holder(timer)
                 continue
             self.at = timer.at
             if self.history.last_timer is None or timer > self.history.last_timer:
@@ -189,6 +191,14 @@ class Fold:
             self.touch(item)
             self.timers[timer.rank](self, item, timer)
         self.event, self.reference = event, reference
+
+    def _note_holder(self, timer: Timer) -> None:
+        """Who has the item at a due that can't be judged yet: events after it may come before that."""
+        item = self.items[timer.item]
+        promise = item.promises[timer.key]
+        if promise.had_by is None and promise.state == "open" and promise.breaks_at == timer.at:
+            promise.had_by = item.team, item.owner
+            self.items.changed(item.id)
 
     def touch(self, item: Item) -> None:
         """Something about an item is going to change: note how it stood, and that its journey's row changes."""
@@ -338,7 +348,7 @@ class Fold:
         """A promise comes to another state."""
         self.pledge(item, promise)
         self.add_promise(item, promise.state, -1)
-        promise.state = state
+        promise.state, promise.had_by = state, None
         self.add_promise(item, state)
 
     def done(self, item: Item, done: bool) -> None:

@@ -15,6 +15,7 @@ A handoff back to who held the item before (at its level) is a ping-pong as well
 
 from __future__ import annotations
 
+from tribo.measure import promises
 from tribo.measure.fold import Fold
 from tribo.measure.history import Item
 from tribo_schemas.event import Event
@@ -60,6 +61,10 @@ def _hold(fold: Fold, item: Item, team: str | None, owner: str | None, is_bot: b
     for promise in item.promises.values() if item.promises else ():
         if promise.team is None:
             fold.pledge(item, promise)
+        if promise.had_by is not None and fold.at <= promise.breaks_at:  # the due was looked at before this came
+            promise.had_by = None
+            if promise.unknown:
+                promises.no_longer_unknown(fold, item, promise)
     if fold.standards.judges_total:
         item.held += ((fold.at, team, owner),)
     if owner is not None:

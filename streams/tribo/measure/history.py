@@ -41,6 +41,8 @@ class Promise(msgspec.Struct, gc=False, array_like=True):
     standard: str | None = None
     kept_by: str | None = None
     team: str | None = None
+    had_by: tuple[str | None, str | None] | None = None
+    """Who had the item at the due (team, owner), where the due is past and nobody could judge it yet."""
 
 
 class Word(msgspec.Struct, gc=False, array_like=True):

@@ -280,7 +280,10 @@ def look_if_unknown(fold: Fold, item: Item, timer: Timer) -> None:
         fold.add_promise(item, promise.state, -1)
         fold.add_promise(item, "unknown")
         fold.at = promise.breaks_at
+        holder = item.team, item.owner
+        item.team, item.owner = promise.had_by or holder
         fold.find("promise_unknown", item, promise.made, _evidence(promise), promise=promise.id)
+        item.team, item.owner = holder
 
 
 def no_longer_unknown(fold: Fold, item: Item, promise: Promise) -> None:
