@@ -88,8 +88,9 @@ async def telling(folder: Path, *targets: tuple[Notify, str]) -> AsyncIterator[C
         ledger.keep_text("notices", text)
         return ""
 
-    async def kept(text: str) -> None:
+    async def kept(_: str | None, text: str) -> bool:
         await asyncio.wrap_future(committer.call(partial(keep, text)))
+        return True
 
     task = asyncio.ensure_future(tell(targets, reader, RULES, kept, now, NAMES, "http://page.example", 0.02))
     try:
@@ -156,6 +157,31 @@ def test_a_process_that_only_serves_tells_once_too(postgres: str) -> None:
         assert len(heard.told) == 1
 
     asyncio.run(story())
+
+
+def test_of_several_processes_that_serve_one_tells(postgres: str) -> None:
+    ledger = Ledger.open(postgres)
+    made = {"promise": "delivery", "due": stamp(now() + 15 * MINUTE)}
+
+    async def story() -> None:
+        heard = Heard()
+        async with heard.serving() as url:
+            telling = [
+                asyncio.ensure_future(tell_from_database(postgres, [(Notify(url=url), url)], RULES, NAMES, "http://page.example", 0.01))
+                for _ in range(6)
+            ]
+            for number in range(4):
+                batch = [said(9 * number, -100, "opened", f"order:{number}"), said(9 * number + 1, -100, "promised", f"order:{number}", **made)]
+                await asyncio.get_running_loop().run_in_executor(None, ledger.apply, batch, Frontier(now()), RULES)
+                await heard.until(number + 1)
+            await some_rounds()
+            assert not any(one.done() for one in telling), telling
+            for one in telling:
+                one.cancel()
+        assert sorted(promise["item"] for one in heard.told for promise in one["promises"]) == [f"order:{number}" for number in range(4)]
+
+    asyncio.run(story())
+    ledger.close()
 
 
 def test_tribo_serve_tells_whom_its_settings_name(postgres: str, tmp_path: Path) -> None:

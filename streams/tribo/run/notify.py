@@ -2,8 +2,8 @@
 
 Every few seconds the promises at risk (or due while their source is silent) are compared with what was told before. Each change of a
 promise's state is told at most once, whatever happens to the process: that it was told is on disk before it is sent, so that a crash in
-between loses a word rather than says it twice. Only addresses of the settings are called, and no redirect is followed: nothing that an
-event says can lead a request anywhere.
+between loses a word rather than says it twice; of several processes that tell, the one does that noted it first. Only addresses of the
+settings are called, and no redirect is followed: nothing that an event says can lead a request anywhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-from tribo.ledger.database import NoRoom, Unreachable, Where, open_writing
+from tribo.ledger.database import NoRoom, Outpaced, Unreachable, Where, open_writing
 from tribo.ledger.reader import Reader
 from tribo.measure.standards import Entry, Standards
 from tribo.pseudonym import Names, key_of_environment
@@ -175,8 +175,9 @@ async def tell_of_risks(committer: Committer, settings: Settings, port: int) -> 
         ledger.keep_text(NAME, text)
         return ""
 
-    async def kept(text: str) -> None:
+    async def kept(_: str | None, text: str) -> bool:
         await asyncio.wrap_future(committer.call(partial(keep, text)))
+        return True
 
     page = (settings.page.url or f"http://{settings.host}:{port}").rstrip("/")
     names = Names(key_of_environment(), {kind for name in settings.mappings() for kind in Mapping.load(name).personal})
@@ -189,31 +190,38 @@ async def tell_from_database(
     database: Where, targets: Sequence[tuple[Notify, str]], standards: Standards, names: Names, page: str,
     every_seconds: float = LOOK_EVERY_SECONDS,
 ) -> None:  # fmt: skip
-    """Tell of what a ledger on PostgreSQL holds, for ever: for a process that only serves. One such process at a time."""
+    """Tell of what a ledger on PostgreSQL holds, for ever: for processes that only serve, any number of them."""
 
-    async def kept(text: str) -> None:
-        await asyncio.get_running_loop().run_in_executor(None, _put, database, text)
+    async def kept(before: str | None, text: str) -> bool:
+        return await asyncio.get_running_loop().run_in_executor(None, _replace, database, before, text)
 
     await tell(targets, lambda: Reader(database), standards, kept, ReceiveClock().wall, names, page, every_seconds)
 
 
-def _put(database: Where, text: str) -> None:
+def _replace(database: Where, before: str | None, text: str) -> bool:
+    """Put a text in the place of the one before; False if another process was first."""
     writing = open_writing(database)
     try:
         with writing.translated():
             writing.begin()
-            writing.put("settings", [(NAME, text)])
+            if before is None:
+                done = writing.run("INSERT INTO settings VALUES (?, ?) ON CONFLICT DO NOTHING", (NAME, text))
+            else:
+                done = writing.run("UPDATE settings SET value = ? WHERE name = ? AND value = ?", (text, NAME, before))
             writing.commit()
     finally:
         writing.close()
+    return done == 1
 
 
 async def tell(
     targets: Sequence[tuple[Notify, str]], reader_factory: Callable[[], Reader], standards: Standards,
-    keep: Callable[[str], Awaitable[None]], clock: Callable[[], int], names: Names, page: str, every_seconds: float = LOOK_EVERY_SECONDS,
+    keep: Callable[[str | None, str], Awaitable[bool]], clock: Callable[[], int], names: Names, page: str,
+    every_seconds: float = LOOK_EVERY_SECONDS,
 ) -> None:  # fmt: skip
-    """Look and tell, for ever. `targets`: each with its address. `keep` has a text on disk when it returns, as the setting `notices`; it
-    raises NoRoom or Unreachable when it can't now, Broken when it never will again."""
+    """Look and tell, for ever. `targets`: each with its address. `keep` takes what the setting `notices` was and what it is to be, and
+    has that on disk when it returns; False: it was something else already. It raises NoRoom, Unreachable or Outpaced when it can't now,
+    Broken when it never will again."""
     loop = asyncio.get_running_loop()
 
     def look() -> tuple[list[Risk], str | None]:
@@ -236,8 +244,9 @@ async def tell(
             new, now = changes(risks, told)
             if now != told:
                 try:
-                    await keep(msgspec.json.encode(now).decode())
-                except (NoRoom, Unreachable):
+                    if not await keep(before, msgspec.json.encode(now).decode()):
+                        new = []  # another process tells of them
+                except (NoRoom, Unreachable, Outpaced):
                     new = []  # told when it can be remembered
                 except Broken:
                     return

@@ -57,7 +57,7 @@ class Distributed(BaseModel):
     page: Page = Page()
     """Who may look at the page of `serve`."""
     notify: list[Notify] = []
-    """Who hears of promises at risk, told by `serve`: give it to one such process."""
+    """Who hears of promises at risk, told by `serve`: of several such processes by one."""
     instance: str | None = None
     """A name of this worker that stays the same over restarts: it then comes back without its group being dealt anew."""
     batch_events: Annotated[int, Field(ge=1, le=100_000)] = 5_000
