@@ -69,6 +69,7 @@ class Input:
     def whole(self) -> Whole:
         """All that was taken."""
         if not self._all_count:
+            self._gathered = _Gathered()  # what it held goes, before the same is gathered anew
             return whole(self.events)
         gathered = self._gathered
         return Whole(*gathered.histories(), len(self), 0, gathered.last if len(self) else 0)
