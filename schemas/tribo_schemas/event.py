@@ -7,7 +7,7 @@ milliseconds since 1970 in UTC. What is wrong with an event is its source's faul
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import itemgetter
@@ -92,15 +92,18 @@ _SECONDS = tuple(f":{second:02d}" for second in range(60))
 _FRACTIONS = ("Z", *(f".{millisecond:03d}Z" for millisecond in range(1, 1000)))
 _MINUTE_MS = {text: 60_000 * minute for minute, text in enumerate(_MINUTES)}
 _SECOND_MS = {text: 1000 * second for second, text in enumerate(_SECONDS)}
+_USUAL_LENGTHS = frozenset((20, 24))  # in UTC, to the second or to the millisecond, as most instants are written
 _FRACTION_MS = {text: millisecond for millisecond, text in enumerate(_FRACTIONS)} | {".000Z": 0}
 
 
 def instant(text: str) -> int:
     """RFC 3339 text with a zone to UTC milliseconds; what is finer is cut off. Raises ValueError with a remedy."""
-    try:  # as most are written, in UTC and to the second or millisecond
-        return _day_ms(text[:10]) + _MINUTE_MS[text[10:16]] + _SECOND_MS[text[16:19]] + _FRACTION_MS[text[19:]]
-    except (KeyError, ValueError):
-        return _instant(text)
+    if len(text) in _USUAL_LENGTHS:
+        try:
+            return _day_ms(text[:10]) + _MINUTE_MS[text[10:16]] + _SECOND_MS[text[16:19]] + _FRACTION_MS[text[19:]]
+        except (KeyError, ValueError):
+            pass
+    return _instant(text)
 
 
 @lru_cache(1000)
@@ -231,23 +234,18 @@ def decode_events(lines: Sequence[bytes]) -> list[Event | BadEvent]:
     found: list[Event | BadEvent] = []
     for begin in range(0, len(lines), LINES_AT_ONCE):
         some = lines[begin : begin + LINES_AT_ONCE]
-        try:
-            found += map(finished, _read_together(some))
-        except BadEvent:  # there is one among them, or they need a closer look
-            del found[begin:]
-            found += map(_event_or_bad, some)
+        together = _read_together(some)
+        read: Iterator[Event] = map(decode_event, some) if together is None else map(finished, together)
+        while len(found) < begin + len(some):
+            try:
+                found += read  # up to one that is bad
+            except BadEvent as error:
+                found.append(error)
     return found
 
 
-def _event_or_bad(line: bytes) -> Event | BadEvent:
-    try:
-        return decode_event(line)
-    except BadEvent as error:
-        return error
-
-
-def _read_together(lines: Sequence[bytes]) -> list[WrittenEvent]:
-    """The lines in one go. Raises BadEvent when anything among them needs a closer look.
+def _read_together(lines: Sequence[bytes]) -> list[WrittenEvent] | None:
+    """The lines in one go; None when anything among them needs a closer look.
 
     Lines that begin with `{` and end with `}` hold whole values, since inside one nothing may stand between `}` and `{`. So as many
     values as lines, none of which holds a line break, are one on each. Each key is followed by `":`, unless there is white space
@@ -261,7 +259,7 @@ def _read_together(lines: Sequence[bytes]) -> list[WrittenEvent]:
                 return events
     except (IndexError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # an empty line, or what it says
         pass
-    raise BadEvent("", "one of these lines needs a closer look")
+    return None
 
 
 def event_of(mapping: Mapping[str, Any]) -> Event:

@@ -22,7 +22,7 @@ from tribo.measure.history import History, Item, Journey, Promise, Timer
 from tribo.measure.hours import Calendar
 from tribo.measure.journeys import DAY, Topology
 from tribo.measure.standards import Entry, Standards, applies, known
-from tribo.measure.standing import EXPECTS, standing
+from tribo.measure.standing import EXPECTS, OPEN, standing
 from tribo_schemas.event import Event, order_key
 from tribo_schemas.finding import BY_TEAM, DELIGHT, Finding
 from tribo_schemas.journey import PromiseCounts
@@ -196,7 +196,7 @@ class Fold:
         """Who has the item at a due that can't be judged yet: events after it may come before that."""
         item = self.items[timer.item]
         promise = item.promises[timer.key]
-        if promise.had_by is None and promise.state == "open" and promise.breaks_at == timer.at:
+        if promise.had_by is None and promise.state == OPEN and promise.breaks_at == timer.at:
             promise.had_by = item.team, item.owner
             self.items.changed(item.id)
 
